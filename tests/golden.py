@@ -1,0 +1,201 @@
+"""Compares the model and the sampler with numbers of the released code: ``python tests/golden.py DIR``.
+
+DIR holds `config.json` and `model.safetensors` (small weights under released names) and any number of
+`*.safetensors` whose metadata lists cases: `in.*` are inputs, `<case>.video`, `<case>.audio`, `<case>.face_mask.N`
+what the released code computed in float32 on the CPU. Prints one line a case and exits with 1 above the bounds.
+The released code also predicts a velocity for the reference image, which nothing reads; it is not compared.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import Tensor
+
+if __name__ == "__main__":  # as a script, from a checkout that is not installed
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from uniavgen_core.config import BranchConfig, InteractionConfig, ModelConfig
+from uniavgen_core.model import JointModel
+from uniavgen_core.sampling import Guidance, sample, timesteps
+from uniavgen_core.types import JOINT, TO_AUDIO_ONLY, TO_VIDEO_ONLY, AVLatent, Conditions, Interaction
+
+FORWARD_BOUND, SAMPLING_BOUND = 1e-5, 1e-4
+
+# task number of the released code -> interaction of the conditional and of the plain unconditional pass
+TASKS = {
+    0: (JOINT, JOINT),
+    1: (TO_VIDEO_ONLY, JOINT),
+    2: (TO_VIDEO_ONLY, TO_VIDEO_ONLY),
+    3: (TO_AUDIO_ONLY, TO_AUDIO_ONLY),
+}
+VOICE_TASK, AUDIO_TASK, DUBBING_TASK = 1, 2, 3
+
+
+@dataclass(frozen=True)
+class Result:
+    """Relative L2 errors of one case."""
+
+    name: str
+    errors: dict[str, float]
+    bound: float
+
+    @property
+    def passed(self) -> bool:
+        return bool(self.errors) and all(error <= self.bound for error in self.errors.values())
+
+    def __str__(self) -> str:
+        errors = "  ".join(f"{name} {error:.2e}" for name, error in self.errors.items())
+        return f"{'ok  ' if self.passed else 'FAIL'} {self.name:44s} {errors}  (bound {self.bound:.0e})"
+
+
+def load_golden_model(folder: Path) -> JointModel:
+    """The small model of a golden folder; the released code's names become ours, weights load strictly."""
+    values = json.loads((folder / "config.json").read_text())
+    weights = {name: tensor.float() for name, tensor in load_file(folder / "model.safetensors").items()}
+    depth = 1 + max(int(n.split(".")[2]) for n in weights if n.startswith("text_embedding.text_blocks."))
+    config = ModelConfig(
+        video=BranchConfig(values["dim"], values["ffn_dim"], values["num_heads"]),
+        audio=BranchConfig(values["audio_dim"], values["audio_ffn_dim"], values["audio_num_heads"]),
+        interaction=InteractionConfig(layers=tuple(values["a2v_layers"])),
+        num_layers=values["num_layers"],
+        video_channels=values["in_dim"],
+        patch_size=values["patch_size"][-1],
+        mel_bins=values["in_audio_dim"],
+        freq_dim=values["freq_dim"],
+        text_len=values["text_len"],
+        text_dim=values["text_dim"],
+        speech_vocab=values["speech_vocab"],
+        speech_dim=values["speech_dim"],
+        speech_layers=depth,
+    )
+    model = JointModel(config)
+    model.load_state_dict(weights)
+    return model.eval()
+
+
+def relative_error(ours: Tensor, theirs: Tensor) -> float:
+    """L2 norm of the difference over the L2 norm of the released numbers."""
+    if ours.shape != theirs.shape:
+        raise ValueError(f"shapes differ: {list(ours.shape)} and {list(theirs.shape)}")
+    return float((ours - theirs).norm() / theirs.norm())
+
+
+def make_latent(inputs: dict[str, Tensor], *, clip: bool, clean_video: int, clean_audio: int) -> AVLatent:
+    """The latent of a case, its given parts filled in."""
+    first = inputs["ref_image"]
+    video = inputs["cond_video"] if clip else torch.cat((first, inputs["video"][:, :, 1:]), dim=2)
+    audio = torch.cat((inputs["cond_audio"][:, :clean_audio], inputs["audio"][:, clean_audio:]), dim=1)
+    return AVLatent(video, audio.transpose(1, 2), clean_video, clean_audio)
+
+
+def make_conditions(inputs: dict[str, Tensor], prefix: str, voice: bool, interaction: Interaction) -> Conditions:
+    reference_voice = inputs["ref_audio"].transpose(1, 2) if voice else None
+    caption, speech = inputs[f"{prefix}caption"], inputs[f"{prefix}speech"]
+    return Conditions(caption, speech, inputs["ref_image"], reference_voice, interaction)
+
+
+def run_forward(model: JointModel, inputs: dict[str, Tensor], case: dict) -> dict[str, Tensor]:
+    both_off = case.get("zero_con", False)
+    interaction = Interaction(not (both_off or case.get("no_a2v")), not (both_off or case.get("no_v2a")))
+    latent = make_latent(
+        inputs,
+        clip=case.get("clip", False),
+        clean_video=case.get("video_cond", 1),
+        clean_audio=case.get("audio_cond", 0),
+    )
+    skip = (case["slg"],) if case.get("slg", -1) > 0 else ()
+    conditions = make_conditions(inputs, "", case.get("ref_audio", False), interaction)
+    velocity = model(latent, torch.tensor([case["t"]]), conditions, skip_layers=skip)
+    masks = {f"face_mask.{i}": mask for i, mask in enumerate(velocity.face_masks)}
+    return {"video": velocity.video, "audio": velocity.audio, **masks}
+
+
+def run_sampling(model: JointModel, inputs: dict[str, Tensor], noise: AVLatent, case: dict) -> dict[str, Tensor]:
+    task = case["task"]
+    interaction, negative_interaction = TASKS[task]
+    dubbing, tokens = task == DUBBING_TASK, inputs["cond_audio"].shape[1]
+    latent = make_latent(
+        inputs,
+        clip=dubbing,
+        clean_video=inputs["cond_video"].shape[2] if dubbing else 1,
+        clean_audio=tokens if task == AUDIO_TASK else 0,
+    )
+    guidance = Guidance(
+        scale_video=case["s_v"],
+        scale_audio=case["s_a"],
+        end=case["macfg"],
+        skip_layers=(case["slg"],) if case["slg"] > 0 else (),
+    )
+    result, _ = sample(
+        model,
+        latent,
+        make_conditions(inputs, "", task == VOICE_TASK, interaction),
+        make_conditions(inputs, "negative_", task == VOICE_TASK, negative_interaction),
+        guidance,
+        timesteps(case["steps"], case["shift"]),
+        noise,
+    )
+    return {"video": result.video, "audio": result.audio}
+
+
+def expected_parts(tensors: dict[str, Tensor], name: str, forward: bool) -> dict[str, Tensor]:
+    """The released numbers of a case in our shapes."""
+    video = tensors[f"{name}.video"]
+    parts = {
+        # [C, 1 + T, H, W], the reference image first, or [B, C, T, H, W]
+        "video": video[None, :, 1:] if forward else video,
+        "audio": tensors[f"{name}.audio"].transpose(1, 2),
+    }
+    rows, columns = (size // 2 for size in parts["video"].shape[-2:])
+    for key, mask in tensors.items():
+        if key.startswith(f"{name}.face_mask."):
+            parts[key.removeprefix(f"{name}.")] = mask.reshape(1, -1, rows, columns)
+    return parts
+
+
+@torch.inference_mode()
+def run_folder(folder: Path) -> Iterator[Result]:
+    """Runs every case found in ``folder``."""
+    model = load_golden_model(folder)
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, "pt") as file:
+            cases = json.loads((file.metadata() or {}).get("cases", "{}"))
+        if not cases:
+            continue
+        tensors = load_file(path)
+        inputs = {name.removeprefix("in."): x for name, x in tensors.items() if name.startswith("in.")}
+        for name, case in cases.items():
+            forward = "t" in case
+            if forward:
+                ours = run_forward(model, inputs, case)
+            else:
+                noise = AVLatent(tensors["noise.video"], tensors["noise.audio"].transpose(1, 2))
+                ours = run_sampling(model, inputs, noise, case)
+            expected = expected_parts(tensors, name, forward)
+            errors = {part: relative_error(ours[part], value) for part, value in expected.items()}
+            yield Result(f"{path.stem}/{name}", errors, FORWARD_BOUND if forward else SAMPLING_BOUND)
+
+
+def main(arguments: list[str]) -> int:
+    if len(arguments) != 1 or not (Path(arguments[0]) / "config.json").is_file():
+        print("usage: python tests/golden.py DIR, where DIR holds config.json and model.safetensors", file=sys.stderr)
+        return 2
+    results = []
+    for result in run_folder(Path(arguments[0])):
+        print(result, flush=True)
+        results.append(result)
+    failed = sum(not result.passed for result in results)
+    print(f"{len(results) - failed} passed, {failed} failed")
+    return 1 if failed or not results else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,134 @@
+"""Frozen parameters of the model. One object, nested by part; the release is the default."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from enum import Enum
+
+
+class Layers(str, Enum):
+    """After which blocks the two branches meet (paper, ablation of the layers)."""
+
+    INTERLEAVED = "interleaved"
+    ALL = "all"
+    FIRST_HALF = "first_half"
+    LAST_HALF = "last_half"
+
+
+class Site(str, Enum):
+    """Where in the network the two branches meet (paper, ablation of the site).
+
+    ``BEFORE_SELF_ATTENTION`` is the release: after a whole block, before the next one's self-attention.
+    """
+
+    BEFORE_SELF_ATTENTION = "before_self_attention"
+    BEFORE_CROSS_ATTENTION = "before_cross_attention"
+    BEFORE_FFN = "before_ffn"
+
+
+class Alignment(str, Enum):
+    """Which tokens of the other branch a token sees (paper, ablation of the interaction).
+
+    ``ASYMMETRIC`` (release): video sees a window of sound with a margin of two frames, sound sees the
+    interpolation of its two neighbouring frames. ``SYMMETRIC_TEMPORAL``: each sees exactly the other's tokens
+    of the same time. ``SYMMETRIC_GLOBAL``: each sees all of the other.
+    """
+
+    ASYMMETRIC = "asymmetric"
+    SYMMETRIC_TEMPORAL = "symmetric_temporal"
+    SYMMETRIC_GLOBAL = "symmetric_global"
+
+
+@dataclass(frozen=True)
+class BranchConfig:
+    """Sizes of one DiT branch."""
+
+    dim: int
+    ffn_dim: int
+    num_heads: int
+
+    def __post_init__(self) -> None:
+        if self.dim % self.num_heads or (self.dim // self.num_heads) % 2:
+            raise ValueError(f"dim {self.dim} must split into {self.num_heads} heads of even size")
+
+    @property
+    def head_dim(self) -> int:
+        return self.dim // self.num_heads
+
+
+@dataclass(frozen=True)
+class InteractionConfig:
+    """How the two branches exchange information."""
+
+    layers: Layers | tuple[int, ...] = Layers.INTERLEAVED
+    site: Site = Site.BEFORE_SELF_ATTENTION
+    alignment: Alignment = Alignment.ASYMMETRIC
+
+    def layer_indices(self, num_layers: int) -> tuple[int, ...]:
+        """Indices of the blocks at which the branches meet, rising."""
+        if not isinstance(self.layers, Layers):
+            return tuple(self.layers)
+        return {
+            Layers.INTERLEAVED: tuple(range(0, num_layers, 2)),
+            Layers.ALL: tuple(range(num_layers)),
+            Layers.FIRST_HALF: tuple(range(num_layers // 2)),
+            Layers.LAST_HALF: tuple(range(num_layers // 2, num_layers)),
+        }[self.layers]
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Sizes of the joint model; the defaults are the published weights (7.06 B parameters)."""
+
+    video: BranchConfig = BranchConfig(dim=3072, ffn_dim=14336, num_heads=24)
+    audio: BranchConfig = BranchConfig(dim=1536, ffn_dim=8960, num_heads=12)
+    interaction: InteractionConfig = field(default_factory=InteractionConfig)
+    num_layers: int = 30
+    video_channels: int = 48
+    patch_size: int = 2  # rows and columns; one latent frame in time
+    mel_bins: int = 80
+    freq_dim: int = 256
+    text_len: int = 512  # caption tokens after padding with zeros
+    text_dim: int = 4096
+    speech_vocab: int = 2545
+    speech_dim: int = 512
+    speech_layers: int = 4
+    eps: float = 1e-6
+
+    def __post_init__(self) -> None:
+        indices = self.interaction.layer_indices(self.num_layers)
+        if list(indices) != sorted(set(indices)) or any(not 0 <= i < self.num_layers for i in indices):
+            raise ValueError(f"interaction layers {indices} must be rising indices below {self.num_layers}")
+
+    @property
+    def interaction_layers(self) -> tuple[int, ...]:
+        return self.interaction.layer_indices(self.num_layers)
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelConfig:
+        """Inverse of `to_json`. Unknown or missing names raise ``ValueError``."""
+        values = json.loads(text)
+        known = {f.name for f in fields(cls)}
+        if set(values) != known:
+            raise ValueError(f"model configuration: unknown or missing names {sorted(set(values) ^ known)}")
+        interaction = values["interaction"]
+        layers = interaction["layers"]
+        return cls(
+            **{
+                **values,
+                "video": BranchConfig(**values["video"]),
+                "audio": BranchConfig(**values["audio"]),
+                "interaction": InteractionConfig(
+                    layers=Layers(layers) if isinstance(layers, str) else tuple(layers),
+                    site=Site(interaction["site"]),
+                    alignment=Alignment(interaction["alignment"]),
+                ),
+            }
+        )
+
+
+RELEASE = ModelConfig()

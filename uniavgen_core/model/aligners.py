@@ -1,0 +1,144 @@
+"""What passes between the branches: audio to video, video to audio, and the face mask (paper, section 3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..config import Alignment, ModelConfig
+from ..geometry import TEMPORAL_STRIDE
+from .alignment import (
+    FrameContext,
+    audio_windows,
+    frame_contexts,
+    frame_positions,
+    nearest_contexts,
+    own_windows,
+)
+from .attention import Attention, AttentionFunction
+from .blocks import Head
+from .rope import RotaryTable, rotary_1d_frame_axis, rotary_3d, rotary_leading, rotate
+
+
+@dataclass(frozen=True)
+class AlignmentTables:
+    """Index tables and positions of one pass; G groups of video tokens see one window of sound each.
+
+    latents: T; first_token: the audio tokens before it are given and receive nothing
+    windows: [G, W], audio tokens that each group sees
+    contexts: runs of audio tokens and the latents they see
+    *_rotary: positions of queries and keys, at the head size of the branch that receives; None for none
+    """
+
+    latents: int
+    first_token: int
+    windows: Tensor
+    video_query_rotary: RotaryTable
+    audio_key_rotary: RotaryTable
+    contexts: list[FrameContext]
+    audio_query_rotary: RotaryTable | None
+    video_key_rotary: RotaryTable
+
+    @classmethod
+    def build(
+        cls, config: ModelConfig, grid: tuple[int, int, int], tokens: int, clean: tuple[int, int], x: Tensor
+    ) -> AlignmentTables:
+        """Tables for a clip of ``grid`` (latents, rows, columns) and ``tokens``, on the device and dtype of x."""
+        latents, rows, columns = grid
+        first_latent, first_token = clean
+        video_head, audio_head, device = config.video.head_dim, config.audio.head_dim, x.device
+        if config.interaction.alignment is Alignment.SYMMETRIC_GLOBAL:
+            time = frame_positions(latents, tokens) / TEMPORAL_STRIDE  # in latents
+            positions = rotary_3d(latents, rows, columns, video_head, device)
+            return cls(
+                latents,
+                first_token,
+                windows=torch.arange(tokens, device=device)[None],
+                video_query_rotary=RotaryTable(*(part[first_latent * rows * columns :] for part in positions)),
+                audio_key_rotary=rotary_1d_frame_axis(time, video_head, device),
+                contexts=[FrameContext(first_token, tokens, 0, 0)],
+                audio_query_rotary=rotary_1d_frame_axis(time[first_token:], audio_head, device),
+                video_key_rotary=rotary_3d(latents, rows, columns, audio_head, device),
+            )
+        asymmetric = config.interaction.alignment is Alignment.ASYMMETRIC
+        windows = (audio_windows if asymmetric else own_windows)(latents, tokens)
+        contexts = (frame_contexts if asymmetric else nearest_contexts)(latents, tokens, first_token)
+        return cls(
+            latents,
+            first_token,
+            windows=windows[first_latent:].to(device),
+            video_query_rotary=rotary_3d(1, rows, columns, video_head, device),
+            audio_key_rotary=rotary_leading(windows.shape[1], video_head, device),
+            contexts=[c if c.weights is None else replace(c, weights=c.weights.to(x)) for c in contexts],
+            audio_query_rotary=None,
+            video_key_rotary=rotary_3d(1, rows, columns, audio_head, device),
+        )
+
+
+class AudioToVideo(Attention):
+    """Video tokens attend to the sound of their time; what comes back is weighed by the predicted face mask."""
+
+    def __init__(self, config: ModelConfig, *, operations: Any, **factory: Any):
+        video, audio = config.video, config.audio
+        ops = {"operations": operations, **factory}
+        super().__init__(video.dim, audio.dim, video.dim, video.num_heads, config.eps, **ops)
+        self.mask_head = Head(video.dim, 1, config.eps, **ops)
+
+    def face_mask(self, video: Tensor, time: Tensor, lengths: tuple[int, ...]) -> Tensor:
+        """video [B, N, dim], time [B, S, dim] -> [B, N, 1] in [0, 1] (face-aware modulation)."""
+        return self.mask_head(video, time, lengths).sigmoid()
+
+    def forward(
+        self, video: Tensor, audio: Tensor, mask: Tensor, tables: AlignmentTables, attention: AttentionFunction
+    ) -> Tensor:
+        """video [B, N, dim] and mask [B, N, 1] from the first noisy latent on, audio [B, L, audio dim].
+
+        Returns [B, N, dim].
+        """
+        batch, groups = video.shape[0], tables.windows.shape[0]
+        q = self.queries(video).unflatten(1, (groups, -1))  # [B, G, n, dim]
+        k, v = (part[:, tables.windows] for part in (self.keys(audio), self.v(audio)))  # [B, G, W, dim]
+        q = rotate(q, tables.video_query_rotary, self.heads)
+        k = rotate(k, tables.audio_key_rotary, self.heads)
+        y = attention(q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1), self.heads)  # [B * G, n, dim]
+        return self.o(y.reshape(batch, -1, y.shape[-1]) * mask)
+
+
+class VideoToAudio(Attention):
+    """Audio tokens attend to the pictures of their time, interpolated between frames."""
+
+    def __init__(self, config: ModelConfig, *, operations: Any, **factory: Any):
+        video, audio = config.video, config.audio
+        super().__init__(audio.dim, video.dim, audio.dim, audio.num_heads, config.eps, operations=operations, **factory)
+        self.global_view = config.interaction.alignment is Alignment.SYMMETRIC_GLOBAL
+
+    def forward(self, audio: Tensor, video: Tensor, tables: AlignmentTables, attention: AttentionFunction) -> Tensor:
+        """audio [B, M, dim] from the first noisy token on, video [B, T, n, video dim], masked -> [B, M, dim].
+
+        Interpolation commutes with the projections, so every latent is projected once and contexts are mixed
+        afterwards. Twice the last latent is projected as well: the bias must not double with it.
+        """
+        video = video.flatten(1, 2)[:, None] if self.global_view else torch.cat((video, 2 * video[:, -1:]), dim=1)
+        q, k, v = self.queries(audio), self.k(video), self.v(video)  # keys and values [B, T + 1, n, dim]
+        if tables.audio_query_rotary is not None:
+            q = rotate(q, tables.audio_query_rotary, self.heads)
+        outputs = []
+        for context in tables.contexts:
+            keys, values = (mix(part, context) for part in (k, v))  # [B, C, n, dim], C contexts
+            keys = rotate(self.norm_k(keys), tables.video_key_rotary, self.heads)
+            queries = q[:, context.start - tables.first_token : context.stop - tables.first_token]
+            queries = queries.reshape(keys.shape[0] * keys.shape[1], -1, q.shape[-1])
+            y = attention(queries, keys.flatten(0, 1), values.flatten(0, 1), self.heads)
+            outputs.append(y.reshape(q.shape[0], -1, q.shape[-1]))
+        return self.o(torch.cat(outputs, dim=1))
+
+
+def mix(x: Tensor, context: FrameContext) -> Tensor:
+    """What the tokens of a context see of x [B, T + 1, n, dim]: [B, 1, n, dim] if all see the same, else one each."""
+    lower = x[:, context.lower, None]
+    if context.weights is None:
+        return lower
+    return torch.lerp(lower, x[:, context.upper, None], context.weights[:, None, None])
