@@ -13,6 +13,7 @@ from ..types import AVLatent, Conditions, Interaction, Velocity
 from .aligners import AlignmentTables, AudioToVideo, VideoToAudio
 from .attention import AttentionFunction, scaled_dot_product
 from .blocks import Block, BranchContext, Head
+from .inputs import check_inputs
 from .rope import rotary_1d, rotary_3d
 from .text import SpeechEmbedding
 
@@ -20,8 +21,9 @@ from .text import SpeechEmbedding
 def time_sinusoid(timestep: Tensor, dim: int) -> Tensor:
     """[...] in [0, 1000] -> [..., dim]: cosines, then sines, in float64 as released."""
     half = dim // 2
-    frequencies = 10_000.0 ** (-torch.arange(half, dtype=torch.float64, device=timestep.device) / half)
-    angles = timestep.double()[..., None] * frequencies
+    device = "cpu" if timestep.device.type == "mps" else timestep.device  # which has no float64
+    frequencies = 10_000.0 ** (-torch.arange(half, dtype=torch.float64, device=device) / half)
+    angles = timestep.to(device, torch.float64)[..., None] * frequencies
     return torch.cat((angles.cos(), angles.sin()), dim=-1)
 
 
@@ -95,7 +97,7 @@ class JointModel(nn.Module):
 
         Returns float32. Raises ``ValueError`` if latent and conditions do not fit each other or the model.
         """
-        self.check(latent, conditions)
+        check_inputs(self.config, latent, conditions)
         reference = conditions.reference_image.to(latent.video.dtype)
         video = self.patch_embedding(torch.cat((reference, latent.video), dim=2))
         frames, rows, columns = video.shape[2:]  # the reference image and T latents
@@ -152,45 +154,6 @@ class JointModel(nn.Module):
         video = self._unpatchify(video, rows, columns)
         return Velocity(video.float(), audio.transpose(1, 2).float(), tuple(mask.float() for mask in masks))
 
-    def check(self, latent: AVLatent, conditions: Conditions) -> None:
-        """Raises ``ValueError`` with a sentence if shapes do not fit this model or each other."""
-        config, patch = self.config, self.config.patch_size
-        batch, channels, latents, height, width = latent.video.shape
-        problems = {
-            f"the video latent has {channels} channels, the model needs {config.video_channels}": (
-                channels != config.video_channels
-            ),
-            f"the audio has {latent.audio.shape[1]} mel bins, the model needs {config.mel_bins}": (
-                latent.audio.shape[1] != config.mel_bins
-            ),
-            f"a clip of {latents} latents and {latent.audio.shape[2]} audio tokens is empty": (
-                not latents or not latent.audio.shape[2]
-            ),
-            f"latent height {height} and width {width} must be even": height % patch or width % patch,
-            f"the reference image's latent {list(conditions.reference_image.shape)} does not fit the clip's "
-            f"{list(latent.video.shape)}: it needs the same sizes and one frame": (
-                tuple(conditions.reference_image.shape) != (batch, channels, 1, height, width)
-            ),
-            f"the caption is encoded as {list(conditions.caption.shape)}; the model needs [{batch}, up to "
-            f"{config.text_len}, {config.text_dim}]: use the text encoder that belongs to the model": (
-                conditions.caption.ndim != 3
-                or conditions.caption.shape[0] != batch
-                or conditions.caption.shape[1] > config.text_len
-                or conditions.caption.shape[2] != config.text_dim
-            ),
-            f"the speech ids have the shape {list(conditions.speech.shape)}; the model needs [{batch}, tokens]": (
-                conditions.speech.ndim != 2 or conditions.speech.shape[0] != batch or not conditions.speech.shape[1]
-            ),
-        }
-        voice = conditions.reference_voice
-        if voice is not None:
-            problems[f"the reference voice {list(voice.shape)} must be [{batch}, {config.mel_bins}, tokens]"] = (
-                voice.ndim != 3 or voice.shape[:2] != (batch, config.mel_bins)
-            )
-        for sentence, wrong in problems.items():
-            if wrong:
-                raise ValueError(sentence)
-
     def _video_context(
         self,
         timestep: Tensor,
@@ -203,7 +166,7 @@ class JointModel(nn.Module):
         """Two times, 0 for the reference image and given latents and ``timestep`` for the rest."""
         frame = grid[1] * grid[2]
         times = torch.stack((torch.zeros_like(timestep), timestep), dim=1)  # [B, 2]
-        time = self.time_embedding(time_sinusoid(times, self.config.freq_dim).to(x.dtype))
+        time = self.time_embedding(time_sinusoid(times, self.config.freq_dim).to(x))
         clean = (1 + clean_latents) * frame
         caption = F.pad(caption.to(x.dtype), (0, 0, 0, self.config.text_len - caption.shape[1]))
         return BranchContext(
@@ -221,7 +184,7 @@ class JointModel(nn.Module):
     ) -> BranchContext:
         """One time for the whole branch, which is 0 as soon as a token is given (released behaviour)."""
         times = (torch.zeros_like(timestep) if clean_tokens else timestep)[:, None]  # [B, 1]
-        time = self.time_embedding_audio(time_sinusoid(times, self.config.freq_dim).to(x.dtype))
+        time = self.time_embedding_audio(time_sinusoid(times, self.config.freq_dim).to(x))
         head_dim = self.config.audio.head_dim
         rotary = rotary_1d(x.shape[1], head_dim, x.device)
         return BranchContext(
