@@ -25,9 +25,9 @@ class TinyCaptionEncoder(nn.Module):
         self.norm = nn.LayerNorm(dim)
 
     def encode(self, captions: list[str]) -> Tensor:
-        """Captions -> [B, N, 64], N <= 64 symbols of the longest one; shorter ones end in zeros.
+        """Captions -> [B, N, 64], N <= 256 symbols of the longest one; shorter ones end in zeros.
 
-        A caption of more than 63 bytes is cut there, which is logged. Raises ``ValueError`` for an empty list.
+        A caption of more than 255 bytes is cut there, which is logged. Raises ``ValueError`` for an empty list.
         """
         if not captions:
             raise ValueError("there is no caption to encode: give at least one, which may be an empty text")
