@@ -1,0 +1,153 @@
+"""The command line, with the tiny model: the file it writes, the words it refuses with, and Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from uniavgen_core.__main__ import build_parser, guidance_of, main
+from uniavgen_core.sampling import Guidance, Outside, Unit
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def request_of(tmp_path: Path):
+    """Builds the arguments of a small clip; keywords change options, None removes one."""
+    portrait = tmp_path / "portrait.png"
+    rows, columns = np.mgrid[0:160, 0:120].astype(np.uint8)
+    Image.fromarray(np.stack([rows, columns, rows // 2 + 60], axis=-1)).save(portrait)
+
+    def build(**changes) -> list[str]:
+        options = {
+            "image": portrait,
+            "speech": "Hello there.",
+            "caption": "A person talks.",
+            "output": tmp_path / "out.mp4",
+            "frames": 5,
+            "steps": 2,
+            **changes,
+        }
+        given = {name.replace("_", "-"): value for name, value in options.items() if value is not None}
+        return ["joint", *(word for name, value in given.items() for word in (f"--{name}", *str(value).split("|")))]
+
+    return build
+
+
+def start(arguments: list[str]) -> subprocess.Popen:
+    command = [sys.executable, "-m", "uniavgen_core", *arguments]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_clip_from_the_command_line(request_of, tmp_path: Path) -> None:
+    process = start(request_of(frames=9, steps=3))
+    written, told = process.communicate(timeout=300)
+    assert process.returncode == 0, told
+    assert written == f"{tmp_path / 'out.mp4'}: 9 frames of 128 x 192 at 16 fps, 0.5625 s with sound\n"
+    assert "untrained" in told
+    assert "3/3" in told  # the progress bar
+    assert files(tmp_path) == ["out.mp4", "portrait.png"]
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        pictures = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+        container.seek(0)
+        assert sum(frame.samples for frame in container.decode(audio=0)) == 13_500
+    assert [picture.shape for picture in pictures] == [(192, 128, 3)] * 9
+    portrait = np.asarray(Image.open(tmp_path / "portrait.png").resize((128, 192), Image.Resampling.BILINEAR))
+    assert np.abs(pictures[0].astype(float) - portrait).mean() < 10  # the clip begins with the portrait
+    assert pictures[8].std() > 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_leaves_no_file(request_of, tmp_path: Path, sent: signal.Signals) -> None:
+    process = start(request_of(steps=100_000))
+    told = ""
+    while "step/s" not in told and process.poll() is None:  # until the progress bar runs
+        told += process.stderr.read(1)
+    process.send_signal(sent)
+    told += process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert told.endswith("interrupted: no file was written\n")
+    assert "Traceback" not in told
+    assert files(tmp_path) == ["portrait.png"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"image": "nowhere.png"}, "there is no picture nowhere.png"),
+        ({"image": __file__}, "cannot be read as a picture"),
+        ({"output": "out.avi"}, "must be an .mp4 file"),
+        ({"output": "nowhere/out.mp4"}, "folder nowhere does not exist"),
+        ({"speech": " "}, "the speech is empty"),
+        ({"frames": 6}, "The next ones are 5 and 9"),
+        ({"width": 100, "height": 64}, "width 100 must be a multiple of 32"),
+        ({"steps": 0}, "at least 1 step"),
+        ({"shift": "nan"}, "shift must be a positive number"),
+        ({"scale_video": "nan"}, "scale_video must be a finite number"),
+        ({"scale_audio": "inf"}, "scale_audio must be a finite number"),
+        ({"interval": "0.5|1"}, "the guided interval"),
+        ({"skip_layer": 11}, "layer 11 cannot be skipped: the model has layers 0 to 3"),
+    ],
+)
+def test_bad_requests_get_one_sentence(request_of, tmp_path: Path, capsys, changes: dict, sentence: str) -> None:
+    assert main(request_of(**changes)) == 2
+    told = capsys.readouterr().err.splitlines()
+    assert told[-1].startswith("error: ")
+    assert sentence in told[-1]
+    assert files(tmp_path) == ["portrait.png"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"speech": None}, "--speech"),
+        ({"steps": "many"}, "'many'"),
+        ({"skip_layer": "x"}, "neither a layer's number nor none"),
+        ({"guided_share": 0.5, "interval": "1|0.5"}, "not allowed with"),
+        ({"language": "fr"}, "'fr'"),
+    ],
+)
+def test_options_that_cannot_be_read(request_of, capsys, changes: dict, sentence: str) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(request_of(**changes))
+    assert stopped.value.code == 2
+    told = capsys.readouterr().err
+    assert told.startswith("error: ")
+    assert sentence in told
+    assert told.count("\n") == 1
+
+
+def test_help_shows_the_defaults(capsys) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["joint", "--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert stopped.value.code == 0
+    for default in ("(default: 81)", "(default: 50)", "(default: 5.0)", "(default: 3.0)", "(default: plain)"):
+        assert default in told
+    assert "None" not in told
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, Guidance()),
+        ({"guided_share": 1}, Guidance(end=1.0)),
+        ({"interval": "1|0.5", "outside": "none", "skip_layer": "none"}, Guidance.paper()),
+        ({"scale_video": 4, "scale_audio": 5, "skip_layer": 7}, Guidance(4.0, 5.0, skip_layers=(7,))),
+        ({"interval": "0.9|0.1"}, Guidance(start=0.9, end=0.1, unit=Unit.TIME, outside=Outside.PLAIN)),
+    ],
+)
+def test_guidance_options(request_of, changes: dict, expected: Guidance) -> None:
+    assert guidance_of(build_parser().parse_args(request_of(**changes)), num_layers=30) == expected

@@ -1,0 +1,91 @@
+"""The direction of the imports: root -> nodes -> uniavgen_core, and inside the core from the whole to the parts."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+CORE = ROOT / "uniavgen_core"
+HOST = {
+    "comfy",
+    "comfy_api",
+    "comfy_extras",
+    "comfy_execution",
+    "folder_paths",
+    "node_helpers",
+    "nodes",
+    "latent_preview",
+}
+
+# each part of the core, and the parts it may import
+LAYERS = {
+    "config": set(),
+    "types": {"config"},
+    "geometry": {"config", "types"},
+    "text": {"geometry", "types", "config"},
+    "audio": {"geometry", "types", "config"},
+    "video": {"geometry", "types", "config"},
+    "model": {"geometry", "types", "config"},
+    "sampling": {"model", "geometry", "types", "config"},
+    "checkpoint": {"model", "geometry", "types", "config"},
+    "bundle": {"model", "text", "types"},
+    "tiny": {"bundle", "checkpoint", "model", "text", "audio", "video", "geometry", "types", "config"},
+    "pipeline": {"bundle", "sampling", "model", "text", "audio", "video", "geometry", "types", "config"},
+    "__main__": {"pipeline", "tiny", "sampling", "text", "video", "geometry", "types", "config", "checkpoint"},
+}
+
+
+def part_of(path: Path) -> str:
+    return path.relative_to(CORE).parts[0].removesuffix(".py")
+
+
+def imports_of(path: Path) -> set[str]:
+    """Absolute modules, and relative ones as parts of the core (``.x`` of a folder's own files is that folder)."""
+    found = set()
+    depth = len(path.relative_to(CORE).parts)
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found.add(node.module.partition(".")[0])
+        elif isinstance(node, ast.ImportFrom) and node.level == depth:  # from the core's root
+            names = [node.module] if node.module else [alias.name for alias in node.names]
+            found |= {f"core:{name.partition('.')[0]}" for name in names}
+    return found
+
+
+@pytest.mark.parametrize("path", sorted(CORE.rglob("*.py")), ids=lambda path: str(path.relative_to(CORE)))
+def test_the_core_imports_downwards(path: Path) -> None:
+    imported = imports_of(path)
+    assert not imported & HOST
+    assert "uniavgen_core" not in imported  # the pack is loaded by path, so only relative imports resolve
+    own = part_of(path)
+    if own != "__init__":
+        assert {name.removeprefix("core:") for name in imported if name.startswith("core:")} <= LAYERS[own] | {own}
+
+
+def test_the_root_imports_the_host_only_inside_the_entry_point() -> None:
+    body = ast.parse((ROOT / "__init__.py").read_text()).body
+    assert not [node for node in body if isinstance(node, ast.Import)]
+    assert {node.module for node in body if isinstance(node, ast.ImportFrom)} <= {"__future__"}
+
+
+def test_importing_the_core_changes_nothing_global() -> None:
+    """Random state, thread count, default dtype and warning filters are as PyTorch alone leaves them."""
+    program = """
+import random, sys, warnings
+import numpy, torch
+def state():
+    return (torch.random.get_rng_state().sum().item(), torch.get_num_threads(), torch.get_default_dtype(),
+            torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark, list(warnings.filters),
+            random.getstate(), numpy.random.get_state()[1].sum(), list(sys.path))
+before = state()
+import uniavgen_core.pipeline, uniavgen_core.tiny, uniavgen_core.__main__
+assert state() == before
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)

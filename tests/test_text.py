@@ -1,0 +1,108 @@
+"""Speech text: the release's tokens, padding, and files that are no vocabulary."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+
+from uniavgen_core.text import speech
+from uniavgen_core.text.speech import empty_speech, speech_ids, tokenize
+from uniavgen_core.text.vocabulary import Vocabulary
+
+CASES = json.loads((Path(__file__).parent / "data" / "speech_text.json").read_text(encoding="utf-8"))
+LETTERS = Vocabulary((" ", *"abcdefghijklmnopqrstuvwxyz"))
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case["text"] for case in CASES])
+@pytest.mark.parametrize("auto", [False, True])
+def test_tokens_are_the_release_s(case: dict, auto: bool) -> None:
+    if case["lang"] == "zh":
+        pytest.importorskip("jieba", reason="Chinese speech needs jieba and pypinyin")
+        pytest.importorskip("pypinyin", reason="Chinese speech needs jieba and pypinyin")
+    assert tokenize(case["text"], "auto" if auto else case["lang"]) == case["tokens"]
+
+
+def test_ids_with_the_published_vocabulary() -> None:
+    path = os.environ.get("UNIAVGEN_VOCAB")
+    if not path:
+        warnings.warn("ids not checked: set UNIAVGEN_VOCAB to vocab.txt of F5-TTS Emilia_ZH_EN_pinyin", stacklevel=1)
+        pytest.skip("UNIAVGEN_VOCAB names no vocabulary: ids are not checked")
+    vocabulary = Vocabulary.from_file(path)
+    assert len(vocabulary) == 2545
+    for case in CASES:
+        assert vocabulary.encode(case["tokens"]) == case["ids"], case["text"]
+
+
+def test_english_ignores_the_rules_for_chinese() -> None:
+    assert tokenize("a; “b”", "en") == ["a", ";", " ", "“", "b", "”"]
+    assert tokenize("好", "en") == ["好"]
+
+
+def test_a_word_after_an_opening_mark_gets_no_space() -> None:
+    pytest.importorskip("jieba", reason="Chinese speech needs jieba and pypinyin")
+    assert tokenize('"ok" no', "zh") == list('"ok" no')
+    assert tokenize("(ok", "zh") == ["(", " ", "o", "k"]
+
+
+def test_chinese_without_its_packages_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    speech._chinese_tools.cache_clear()
+    monkeypatch.setitem(sys.modules, "jieba", None)
+    with pytest.raises(ImportError, match="pip install jieba pypinyin"):
+        tokenize("你好")
+    assert tokenize("hello") == list("hello")
+
+
+def test_unknown_language() -> None:
+    with pytest.raises(ValueError, match="unknown language 'fr': choose one of auto, en, zh"):
+        tokenize("bonjour", "fr")
+
+
+def test_short_speech_is_filled_up_to_ten() -> None:
+    ids = speech_ids("ab!", "en", LETTERS)
+    assert ids.dtype == torch.int64
+    assert ids.tolist() == [[1, 2, 0, *[-1] * 7]]
+    assert speech_ids("abcdefghijk", "en", LETTERS).tolist() == [list(range(1, 12))]
+    assert empty_speech().tolist() == [[-1] * 10]
+
+
+@pytest.mark.parametrize("text", ["", "  \n\t", "\u200b", "\u3000"])
+def test_empty_speech_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="the speech is empty"):
+        speech_ids(text, "auto", LETTERS)
+
+
+def test_unknown_tokens_are_named_once_in_their_order() -> None:
+    assert LETTERS.unknown("zürich ß ü") == ["ü", "ß"]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("last", [True, False])
+def test_vocabulary_files_keep_their_spaces(tmp_path: Path, end: str, last: bool) -> None:
+    path = tmp_path / "vocab.txt"
+    entries = [" ", "a", "\u3000", "\x85", "\u2028", "b "]  # some would be line ends to str.splitlines
+    path.write_bytes((end.join(entries) + end * last).encode())
+    assert Vocabulary.from_file(path).entries == tuple(entries)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"", "first line must be a single space"),
+        (b"a\nb\n", "first line must be a single space"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "first line must be a single space"),
+        (b" \na\na\n", "'a' occurs twice"),
+        (b" \n\xff\xfe\n", "not UTF-8"),
+    ],
+)
+def test_other_files_are_no_vocabulary(tmp_path: Path, content: bytes, sentence: str) -> None:
+    path = tmp_path / "vocab.txt"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=sentence) as error:
+        Vocabulary.from_file(path)
+    assert str(path) in str(error.value)

@@ -1,0 +1,1 @@
+"""Sound: waveform <-> log-mel."""

@@ -1,0 +1,1 @@
+"""Speech text: what is said -> tokens -> vocabulary ids."""
