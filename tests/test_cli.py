@@ -68,6 +68,13 @@ def test_a_clip_from_the_command_line(request_of, tmp_path: Path) -> None:
     assert pictures[8].std() > 1
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_from_the_command_line(request_of, tmp_path: Path, dtype: str) -> None:
+    assert main(request_of(dtype=dtype, device="cpu")) == 0
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 5
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_leaves_no_file(request_of, tmp_path: Path, sent: signal.Signals) -> None:
@@ -98,6 +105,8 @@ def test_an_interrupted_run_leaves_no_file(request_of, tmp_path: Path, sent: sig
         ({"scale_video": "nan"}, "scale_video must be a finite number"),
         ({"scale_audio": "inf"}, "scale_audio must be a finite number"),
         ({"interval": "0.5|1"}, "the guided interval"),
+        ({"device": "meta"}, "the device 'meta' cannot be used here"),
+        ({"device": "quantum"}, "the device 'quantum' cannot be used here"),
         ({"skip_layer": 11}, "layer 11 cannot be skipped: the model has layers 0 to 3"),
     ],
 )

@@ -13,9 +13,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:  # PyTorch is imported late: it takes seconds, in which Ctrl-C must already work
+    import torch
+
     from .sampling import Guidance
 
 WRONG, INTERRUPTED = 2, 130
+DTYPES = ("float32", "bfloat16", "float16")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -43,7 +46,7 @@ def run(options: argparse.Namespace) -> None:
 
     output = check_output(options.output)
     picture = read_picture(options.image)
-    bundle = {"tiny": load_tiny}[options.model]()
+    bundle = {"tiny": load_tiny}[options.model](*place_of(options))
     # no bar before the first step is done, so that none stands above an error
     with tqdm(total=options.steps, desc="sampling", unit="step", delay=1e-3, mininterval=0, file=sys.stderr) as bar:
         clip = joint(
@@ -64,6 +67,18 @@ def run(options: argparse.Namespace) -> None:
     write_mp4(output, clip)
     frames, height, width = clip.frames.shape[:3]
     print(f"{output}: {frames} frames of {width} x {height} at {clip.fps} fps, {frames / clip.fps:g} s with sound")
+
+
+def place_of(options: argparse.Namespace) -> tuple[torch.device, torch.dtype]:
+    """Where and in what the model computes. Raises ``ValueError`` for a device this machine does not have."""
+    import torch
+
+    name = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.zeros(1, device=name).item()
+    except (RuntimeError, AssertionError) as error:  # a PyTorch built without the device asserts
+        raise ValueError(f"the device {name!r} cannot be used here ({str(error).splitlines()[0]}): try cpu") from error
+    return torch.device(name), getattr(torch, options.dtype)
 
 
 def guidance_of(options: argparse.Namespace, num_layers: int) -> Guidance:
@@ -124,6 +139,8 @@ def build_parser() -> argparse.ArgumentParser:
     needed.add_argument("--output", required=True, metavar="FILE", help="the .mp4 to write; replaced if it exists")
     needed.add_argument("--language", choices=LANGUAGES, default="auto", help="of the speech")
     needed.add_argument("--model", choices=["tiny"], default="tiny", help="tiny is built in")
+    needed.add_argument("--device", help="cpu, cuda, cuda:1 ... (default: cuda where there is one)")
+    needed.add_argument("--dtype", choices=DTYPES, default=DTYPES[0], help="number format the model computes in")
     size = task.add_argument_group("size")
     size.add_argument("--frames", type=int, default=TRAINED_FRAMES, help="at 16 a second; 4n + 1")
     own = "(default: the portrait's shape at the model's size)"

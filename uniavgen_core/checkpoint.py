@@ -136,9 +136,7 @@ def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, Shape]:
     return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
 
 
-def load_model(
-    path: str | Path, device: torch.device | str = "cpu", dtype: torch.dtype | None = None
-) -> JointModel:
+def load_model(path: str | Path, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> JointModel:
     """The joint model with the weights at ``path``, for inference.
 
     dtype: of all floating-point weights; None keeps them as stored
