@@ -57,11 +57,12 @@ def test_alignment_tables(case: dict) -> None:
     assert audio_windows(latents, tokens).tolist() == case["a2v_window_indices"]
 
     weights = torch.zeros(tokens, latents + 1)  # the last column: the last latent doubled
-    for context in frame_contexts(latents, tokens):
-        run = slice(context.start, context.stop)
-        upper = 0.0 if context.weights is None else context.weights
-        weights[run, context.lower] += 1 - upper
-        weights[run, context.upper] += upper
+    for group in frame_contexts(latents, tokens):
+        for i, seen_by in enumerate(group.tokens):
+            upper = 0.0 if group.weights is None else group.weights[i]
+            weights[seen_by, group.lower[i]] = 1 - upper
+            if group.upper is not None:
+                weights[seen_by, group.upper[i]] = upper
     weights[:, latents - 1] += 2 * weights[:, latents]
     torch.testing.assert_close(weights[:, :latents], torch.tensor(case["v2a_latent_weights"]), atol=1e-5, rtol=0)
 

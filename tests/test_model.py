@@ -180,24 +180,46 @@ def test_interaction_layers() -> None:
         small_config(layers=(0, 4))
 
 
+def test_gradients_agree_with_differences(make_model, make_case) -> None:
+    """Training runs through the same classes: index tables that repeat a token must not count it twice."""
+    model = make_model().double()
+    latent, conditions = make_case(latents=3, height=2, width=2, tokens=40)
+    latent = latent.map(lambda x: x.double().requires_grad_())
+
+    def loss(audio: torch.Tensor) -> torch.Tensor:
+        velocity = model(replace(latent, audio=audio), T, conditions)
+        return velocity.video.double().square().sum() + velocity.audio.double().square().sum()
+
+    (gradient,) = torch.autograd.grad(loss(latent.audio), latent.audio)
+    step = 1e-2 * gradient / gradient.norm()
+    with torch.no_grad():
+        measured = (loss(latent.audio + step) - loss(latent.audio - step)) / 2
+    assert abs(float((gradient * step).sum()) / float(measured) - 1) < 1e-3
+
+
 def test_symmetric_temporal_sees_only_its_own_time() -> None:
     """2 latents, 5 frames, 10 tokens: two tokens a frame."""
     assert own_windows(2, 10).tolist() == [[0] + [1] * 7, list(range(2, 10))]
-    contexts = nearest_contexts(2, 10)
-    assert [(c.start, c.stop, c.lower) for c in contexts] == [(0, 2, 0), (2, 10, 1)]
+    (contexts,) = nearest_contexts(2, 10)
+    assert contexts.lower.tolist() == [0, 1]
+    assert contexts.tokens.tolist() == [[0, 1] + [1] * 6, list(range(2, 10))]  # a short run repeats its last token
 
 
 def test_contexts_cover_every_token_once() -> None:
-    for latents, tokens, first in product((1, 2, 5, 21), (1, 2, 30, 131, 506), (0, 1, 29)):
+    for latents, tokens, first in product((1, 2, 5, 21), (30, 131, 506), (0, 1, 29)):
         for contexts in (frame_contexts(latents, tokens, first), nearest_contexts(latents, tokens, first)):
-            covered = [token for c in contexts for token in range(c.start, c.stop)]
-            assert covered == list(range(first, tokens))
+            covered = [token for group in contexts for seen_by in group.tokens for token in seen_by.unique().tolist()]
+            assert sorted(covered) == list(range(first, tokens))
+            pieces = [piece for group in contexts for piece in group.split(3)]
+            assert all(len(piece.tokens) <= 3 for piece in pieces)
+            assert sum(len(piece.tokens) for piece in pieces) == sum(len(group.tokens) for group in contexts)
 
 
 def test_a_single_latent_sees_all_that_is_there() -> None:
     """One frame, four tokens: the release fails here; the window takes the frame's own token and two frames more."""
     assert audio_windows(1, 4).tolist() == [[0] * 8 + [0, 1, 2, 3] + [3] * 5]
-    assert [(c.lower, c.upper) for c in frame_contexts(1, 4)] == [(1, 1)]
+    (contexts,) = frame_contexts(1, 4)
+    assert (contexts.lower.tolist(), contexts.tokens.tolist()) == ([1], [[0, 1, 2, 3]])  # the only latent, doubled
 
 
 def test_attention_goes_through_one_door(make_model, make_case) -> None:

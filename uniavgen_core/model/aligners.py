@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,8 +11,9 @@ from torch import Tensor
 from ..config import Alignment, ModelConfig
 from ..geometry import TEMPORAL_STRIDE
 from .alignment import (
-    FrameContext,
+    FrameContexts,
     audio_windows,
+    context_order,
     frame_contexts,
     frame_positions,
     nearest_contexts,
@@ -22,6 +23,8 @@ from .attention import Attention, AttentionFunction
 from .blocks import Head
 from .rope import RotaryTable, rotary_1d_frame_axis, rotary_3d, rotary_leading, rotate
 
+CONTEXT_NUMBERS = 1 << 25  # keys of video contexts held at once: 64 MB in bfloat16
+
 
 @dataclass(frozen=True)
 class AlignmentTables:
@@ -29,7 +32,8 @@ class AlignmentTables:
 
     latents: T; first_token: the audio tokens before it are given and receive nothing
     windows: [G, W], audio tokens that each group sees
-    contexts: runs of audio tokens and the latents they see
+    contexts: the latents that audio tokens see, as many at a time as are mixed at once
+    context_order: [M], where the tokens from ``first_token`` on stand in the contexts one after the other
     *_rotary: positions of queries and keys, at the head size of the branch that receives; None for none
     """
 
@@ -38,7 +42,8 @@ class AlignmentTables:
     windows: Tensor
     video_query_rotary: RotaryTable
     audio_key_rotary: RotaryTable
-    contexts: list[FrameContext]
+    contexts: list[FrameContexts]
+    context_order: Tensor
     audio_query_rotary: RotaryTable | None
     video_key_rotary: RotaryTable
 
@@ -59,20 +64,23 @@ class AlignmentTables:
                 windows=torch.arange(tokens, device=device)[None],
                 video_query_rotary=RotaryTable(*(part[first_latent * rows * columns :] for part in positions)),
                 audio_key_rotary=rotary_1d_frame_axis(time, video_head, device),
-                contexts=[FrameContext(first_token, tokens, 0, 0)],
+                contexts=[FrameContexts(torch.arange(first_token, tokens)[None], torch.tensor([0])).to(x)],
+                context_order=torch.arange(tokens - first_token, device=device),
                 audio_query_rotary=rotary_1d_frame_axis(time[first_token:], audio_head, device),
                 video_key_rotary=rotary_3d(latents, rows, columns, audio_head, device),
             )
         asymmetric = config.interaction.alignment is Alignment.ASYMMETRIC
         windows = (audio_windows if asymmetric else own_windows)(latents, tokens)
         contexts = (frame_contexts if asymmetric else nearest_contexts)(latents, tokens, first_token)
+        at_once = max(1, CONTEXT_NUMBERS // (rows * columns * config.audio.dim))
         return cls(
             latents,
             first_token,
             windows=windows[first_latent:].to(device),
             video_query_rotary=rotary_3d(1, rows, columns, video_head, device),
             audio_key_rotary=rotary_leading(windows.shape[1], video_head, device),
-            contexts=[c if c.weights is None else replace(c, weights=c.weights.to(x)) for c in contexts],
+            contexts=[part.to(x) for group in contexts for part in group.split(at_once)],
+            context_order=context_order(contexts, tokens)[first_token:].to(device),
             audio_query_rotary=None,
             video_key_rotary=rotary_3d(1, rows, columns, audio_head, device),
         )
@@ -126,19 +134,18 @@ class VideoToAudio(Attention):
         if tables.audio_query_rotary is not None:
             q = rotate(q, tables.audio_query_rotary, self.heads)
         outputs = []
-        for context in tables.contexts:
-            keys, values = (mix(part, context) for part in (k, v))  # [B, C, n, dim], C contexts
+        for contexts in tables.contexts:
+            keys, values = (mix(part, contexts) for part in (k, v))  # [B, C, n, dim]
             keys = rotate(self.norm_k(keys), tables.video_key_rotary, self.heads)
-            queries = q[:, context.start - tables.first_token : context.stop - tables.first_token]
-            queries = queries.reshape(keys.shape[0] * keys.shape[1], -1, q.shape[-1])
-            y = attention(queries, keys.flatten(0, 1), values.flatten(0, 1), self.heads)
+            index = contexts.tokens - tables.first_token  # [C, tokens of a context]
+            y = attention(q[:, index].flatten(0, 1), keys.flatten(0, 1), values.flatten(0, 1), self.heads)
             outputs.append(y.reshape(q.shape[0], -1, q.shape[-1]))
-        return self.o(torch.cat(outputs, dim=1))
+        return self.o(torch.cat(outputs, dim=1)[:, tables.context_order])
 
 
-def mix(x: Tensor, context: FrameContext) -> Tensor:
-    """What the tokens of a context see of x [B, T + 1, n, dim]: [B, 1, n, dim] if all see the same, else one each."""
-    lower = x[:, context.lower, None]
-    if context.weights is None:
+def mix(x: Tensor, contexts: FrameContexts) -> Tensor:
+    """What each of C contexts sees of x [B, T + 1, n, dim]: [B, C, n, dim]."""
+    lower = x[:, contexts.lower]
+    if contexts.weights is None:
         return lower
-    return torch.lerp(lower, x[:, context.upper, None], context.weights[:, None, None])
+    return torch.lerp(lower, x[:, contexts.upper], contexts.weights[:, None, None])

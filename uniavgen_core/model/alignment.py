@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -57,19 +56,29 @@ def own_windows(latents: int, tokens: int) -> Tensor:
 
 
 @dataclass(frozen=True)
-class FrameContext:
-    """A run of consecutive audio tokens and the video they see.
+class FrameContexts:
+    """C contexts of audio tokens in the video; the n tokens of a context all see the same.
 
-    start, stop: the audio tokens
-    lower, upper: the two latents they lie between; the number T stands for the last latent doubled
-    weights: how much of ``upper`` each token sees (float32, [stop - start]); None: all tokens see just ``lower``
+    tokens: [C, n] int64, audio tokens; a context with fewer repeats its last one
+    lower: [C] int64, the latent they see, where T stands for the last latent doubled
+    upper, weights: [C], the latent after it and how much of that they see; None: nothing
     """
 
-    start: int
-    stop: int
-    lower: int
-    upper: int
+    tokens: Tensor
+    lower: Tensor
+    upper: Tensor | None = None
     weights: Tensor | None = None
+
+    def split(self, size: int) -> list[FrameContexts]:
+        """The same contexts, at most ``size`` at a time."""
+        parts = [[None] * len(self.tokens) if x is None else x.split(size) for x in vars(self).values()]
+        return [FrameContexts(*part) for part in zip(*parts, strict=False)]
+
+    def to(self, x: Tensor) -> FrameContexts:
+        """On the device of x, weights in its dtype."""
+        upper = None if self.upper is None else self.upper.to(x.device)
+        weights = None if self.weights is None else self.weights.to(x)
+        return FrameContexts(self.tokens.to(x.device), self.lower.to(x.device), upper, weights)
 
 
 def frame_positions(latents: int, tokens: int) -> Tensor:
@@ -77,8 +86,8 @@ def frame_positions(latents: int, tokens: int) -> Tensor:
     return torch.arange(tokens, dtype=torch.float32) / (tokens / ClipLength.from_latents(latents).frames)
 
 
-def frame_contexts(latents: int, tokens: int, first: int = 0) -> list[FrameContext]:
-    """Video context of the audio tokens ``first`` ... L - 1, interpolated between neighbouring frames.
+def frame_contexts(latents: int, tokens: int, first: int = 0) -> list[FrameContexts]:
+    """Video contexts of the audio tokens ``first`` ... L - 1, interpolated between neighbouring frames.
 
     A latent's four frames hold the same tokens, so only tokens between two latents need a mix of their own. Past
     the last frame's start both weights of the release are kept for the same frame, so it counts double there.
@@ -89,22 +98,41 @@ def frame_contexts(latents: int, tokens: int, first: int = 0) -> list[FrameConte
     upper = (lower + 1).clamp(0, last)
     weight = 1 - (upper - position)
     doubled = lower == upper
-    lower, upper = (-(-frame // TEMPORAL_STRIDE) for frame in (lower.long(), upper.long()))  # frames -> latents
+    lower, upper = (latent_of(frame.long()) for frame in (lower, upper))
     upper = torch.where(weight == 0, lower, upper)
     lower, upper = (torch.where(doubled, latents, latent) for latent in (lower, upper))
 
-    pairs = list(zip(lower.tolist(), upper.tolist(), strict=True))
-    contexts = []
-    for (low, up), run in groupby(range(first, tokens), key=pairs.__getitem__):
-        run = list(run)
-        start, stop = run[0], run[-1] + 1
-        contexts.append(FrameContext(start, stop, low, up, None if low == up else weight[start:stop]))
-    return contexts
+    rest = torch.arange(first, tokens)
+    mixed = rest[lower[rest] != upper[rest]]
+    between = FrameContexts(mixed[:, None], lower[mixed], upper[mixed], weight[mixed])
+    within = shared_contexts(rest[lower[rest] == upper[rest]], lower)
+    return [contexts for contexts in (within, between) if len(contexts.tokens)]
 
 
-def nearest_contexts(latents: int, tokens: int, first: int = 0) -> list[FrameContext]:
-    """Video context of the audio tokens ``first`` ... L - 1 without interpolation: the latent of their own time."""
-    frames = frame_positions(latents, tokens).long().tolist()
-    own = [-(-frame // TEMPORAL_STRIDE) for frame in frames]
-    runs = [(latent, list(run)) for latent, run in groupby(range(first, tokens), key=own.__getitem__)]
-    return [FrameContext(run[0], run[-1] + 1, latent, latent) for latent, run in runs]
+def nearest_contexts(latents: int, tokens: int, first: int = 0) -> list[FrameContexts]:
+    """Video contexts of the audio tokens ``first`` ... L - 1 without interpolation: the latent of their own time."""
+    own = latent_of(frame_positions(latents, tokens).long())
+    return [shared_contexts(torch.arange(first, tokens), own)] if first < tokens else []
+
+
+def shared_contexts(tokens: Tensor, latent: Tensor) -> FrameContexts:
+    """One context for all those of ``tokens`` that see the same ``latent`` [L]."""
+    seen = latent[tokens].unique()
+    groups = [tokens[latent[tokens] == one] for one in seen]
+    length = max((len(group) for group in groups), default=0)
+    padded = [torch.cat((group, group[-1:].expand(length - len(group)))) for group in groups]
+    return FrameContexts(torch.stack(padded) if padded else tokens[:, None], seen)
+
+
+def context_order(contexts: list[FrameContexts], tokens: int) -> Tensor:
+    """Where each audio token stands in the contexts' tokens, all in one row: [L]; 0 for tokens in none of them."""
+    order = torch.zeros(tokens, dtype=torch.int64)
+    if contexts:
+        row = torch.cat([group.tokens.flatten() for group in contexts])
+        order[row] = torch.arange(len(row))
+    return order
+
+
+def latent_of(frame: Tensor) -> Tensor:
+    """The latent that holds a frame: 0 -> 0, 1 ... 4 -> 1, 5 ... 8 -> 2."""
+    return (frame + TEMPORAL_STRIDE - 1) // TEMPORAL_STRIDE
