@@ -1,0 +1,30 @@
+"""The ComfyUI side: thin nodes around uniavgen_core."""
+
+from __future__ import annotations
+
+from comfy_api.latest import ComfyExtension, io
+
+from .condition import UniAVGenConditions
+from .decode import UniAVGenVocosDecode
+from .encode import UniAVGenTextEncode
+from .files import register_folder
+from .load import LoadUniAVGen
+from .mux import UniAVGenMux
+from .sample import UniAVGenGuider, UniAVGenJointSampler, UniAVGenSchedule
+
+
+class UniAVGenExtension(ComfyExtension):
+    """The nodes, in the order of the way of the data."""
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        register_folder()
+        return [
+            LoadUniAVGen,
+            UniAVGenTextEncode,
+            UniAVGenConditions,
+            UniAVGenSchedule,
+            UniAVGenGuider,
+            UniAVGenJointSampler,
+            UniAVGenVocosDecode,
+            UniAVGenMux,
+        ]

@@ -1,0 +1,65 @@
+"""What a conditioning carries for UniAVGen beside the caption: the fields of the core's Conditions, under own keys.
+
+The same names are the keyword arguments of the model's forward.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from ..uniavgen_core.config import ModelConfig
+
+SPEECH = "uniavgen_speech"  # ids [1, N]
+IMAGE = "uniavgen_reference_image"  # latent [1, 48, 1, h, w] as the VAE gives it
+VOICE = "uniavgen_reference_voice"  # normalised log-mel [1, 80, R]
+INTERACTION = "uniavgen_interaction"  # Interaction
+SKIP_LAYERS = "uniavgen_skip_layers"  # tuple of layer numbers
+FACE_MASKS = "uniavgen_face_masks"  # FaceMasks, owned by one run
+CLEAN = "uniavgen_clean"  # given latents and tokens, from the noise mask
+
+Conditioning = list[list[Any]]
+
+
+@dataclass(eq=False)
+class FaceMasks:
+    """Where a run wants the face masks of each pass with this conditioning: the last pass stays."""
+
+    masks: tuple[Tensor, ...] = ()
+
+
+def with_values(conditioning: Conditioning, **values: Any) -> Conditioning:
+    """The conditioning with ``values`` added to each of its entries."""
+    return [[caption, {**rest, **values}] for caption, rest in conditioning]
+
+
+def check_conditioning(conditioning: Conditioning, config: ModelConfig) -> None:
+    """Raises ``ValueError`` if the model cannot read one of the entries."""
+    for caption, rest in conditioning:
+        check({"cross_attn": caption, **rest}, config)
+
+
+def check(entry: Mapping[str, Any], config: ModelConfig) -> None:
+    """Raises ``ValueError`` if the model cannot read an entry of a conditioning."""
+    if SPEECH not in entry or entry.get("cross_attn") is None:
+        raise ValueError("the conditioning says nothing to be spoken: make it with 'UniAVGen Text Encode'")
+    if IMAGE not in entry:
+        raise ValueError(
+            "the conditioning has no reference image: connect the outputs of 'UniAVGen Conditions', not those of the "
+            "text encoder"
+        )
+    width = entry["cross_attn"].shape[-1]
+    if width != config.text_dim:
+        raise ValueError(
+            f"the CLIP encodes captions {width} wide, this model needs {config.text_dim}: use the umT5-xxl CLIP (type "
+            "'wan') with the released weights, and the tiny model's own CLIP with the tiny model"
+        )
+    highest = int(entry[SPEECH].max())
+    if highest >= config.speech_vocab:
+        raise ValueError(
+            f"the speech uses vocabulary entry {highest}, this model knows {config.speech_vocab}: encode the text with "
+            "the CLIP that belongs to the model"
+        )

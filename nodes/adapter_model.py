@@ -1,0 +1,204 @@
+"""The joint model as a host MODEL: a flow-type BaseModel behind a ModelPatcher."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import comfy.conds
+import comfy.model_base
+import comfy.model_management
+import comfy.model_patcher
+import comfy.supported_models_base
+import comfy.utils
+import torch
+from comfy.ldm.modules.attention import optimized_attention
+from comfy.model_patcher import ModelPatcher
+from comfy.patcher_extension import WrapperExecutor, WrappersMP, get_all_wrappers
+from torch import Tensor
+
+from ..uniavgen_core.checkpoint import check_names, config_of, expected_shapes, load_state_dict, shapes_of
+from ..uniavgen_core.config import ModelConfig
+from ..uniavgen_core.model.joint import JointModel
+from ..uniavgen_core.tiny import load_tiny
+from ..uniavgen_core.types import JOINT, AVLatent, Conditions
+from .adapter_conditioning import CLEAN, FACE_MASKS, IMAGE, INTERACTION, SKIP_LAYERS, SPEECH, VOICE, check
+from .adapter_latent import Pack, UniAVGenLatentFormat
+
+SAVED_PREFIX = "model.diffusion_model."  # of the host's own ModelSave
+DTYPES = [torch.bfloat16, torch.float16, torch.float32]
+
+
+class HostModel(JointModel):
+    """The joint model, called as the host calls its diffusion models. Parameter names stay those of the release."""
+
+    def __init__(self, model_config: ModelConfig, dtype: torch.dtype, device: Any = None, operations: Any = None):
+        super().__init__(model_config, device=device, dtype=dtype, operations=operations)
+        self.dtype = dtype
+
+    def forward(
+        self,
+        x: list[Tensor],
+        timestep: Tensor,
+        context: Tensor,
+        control: Any = None,
+        transformer_options: dict[str, Any] = {},  # noqa: B006 (the host's signature)
+        **conditions: Any,
+    ) -> list[Tensor]:
+        """[video, mel], timesteps [B] in [0, 1000] and caption -> velocities [video, mel].
+
+        Wrappers such as EasyCache see one packed float32 copy, because they add to it in place.
+        """
+        packed, shapes = comfy.utils.pack_latents(x)
+        velocity = WrapperExecutor.new_class_executor(
+            partial(self.predict, shapes, x[0].dtype),
+            self,
+            get_all_wrappers(WrappersMP.DIFFUSION_MODEL, transformer_options),
+        ).execute(packed.float(), timestep, context, transformer_options, **conditions)
+        return comfy.utils.unpack_latents(velocity, shapes)
+
+    def predict(
+        self,
+        shapes: list[torch.Size],
+        dtype: torch.dtype,
+        packed: Tensor,
+        timestep: Tensor,
+        context: Tensor,
+        transformer_options: dict[str, Any],
+        **conditions: Any,
+    ) -> Tensor:
+        """The core's forward on a packed latent [B, 1, N] -> packed velocity [B, 1, N]."""
+        video, audio = comfy.utils.unpack_latents(packed.to(dtype), shapes)
+        velocity = super().forward(
+            AVLatent(video, audio, *conditions[CLEAN]),
+            timestep,
+            Conditions(context, conditions[SPEECH], conditions[IMAGE], conditions.get(VOICE), conditions[INTERACTION]),
+            skip_layers=conditions[SKIP_LAYERS],
+            attention=partial(optimized_attention, transformer_options=transformer_options),
+        )
+        if conditions.get(FACE_MASKS) is not None:
+            conditions[FACE_MASKS].masks = velocity.face_masks
+        return comfy.utils.pack_latents([velocity.video, velocity.audio])[0]
+
+
+class UniAVGenModel(comfy.model_base.BaseModel):
+    """What the host's samplers, memory management and patches work on."""
+
+    def __init__(self, model_config: UniAVGenModelConfig, device: Any = None):
+        super().__init__(model_config, comfy.model_base.ModelType.FLOW, device=device, unet_model=HostModel)
+
+    @property
+    def config(self) -> ModelConfig:
+        return self.model_config.unet_config["model_config"]
+
+    def extra_conds(self, **kwargs: Any) -> dict[str, comfy.conds.CONDRegular]:
+        """One entry of a conditioning -> the arguments of `HostModel.forward`."""
+        check(kwargs, self.config)
+        caption = kwargs["cross_attn"][:, : self.config.text_len]
+        tensors = {
+            # padded here: the host would repeat a shorter caption to the length of a longer one
+            "c_crossattn": torch.nn.functional.pad(caption, (0, 0, 0, self.config.text_len - caption.shape[1])),
+            SPEECH: kwargs[SPEECH],
+            IMAGE: self.latent_format.process_in(kwargs[IMAGE]),
+            VOICE: kwargs.get(VOICE),
+        }
+        constants = {
+            "latent_shapes": self.latent_format.pack.shapes,
+            CLEAN: self.latent_format.pack.given,
+            INTERACTION: kwargs.get(INTERACTION, JOINT),
+            SKIP_LAYERS: kwargs.get(SKIP_LAYERS, ()),
+            FACE_MASKS: kwargs.get(FACE_MASKS),
+        }
+        device = kwargs["device"]
+        out = {name: comfy.conds.CONDRegular(x.to(device)) for name, x in tensors.items() if x is not None}
+        return out | {name: comfy.conds.CONDConstant(x) for name, x in constants.items() if x is not None}
+
+    def scale_latent_inpaint(self, sigma: Tensor, noise: Tensor, latent_image: Tensor, **_: Any) -> Tensor:
+        """What takes the place of kept parts in a step: the given leading ones clean, any other at its noise level."""
+        noised = super().scale_latent_inpaint(sigma=sigma, noise=noise, latent_image=latent_image)
+        return self.latent_format.pack.given_from(latent_image, noised)
+
+    def memory_required(self, input_shape: list[int], cond_shapes: dict[str, Any] = {}) -> float:  # noqa: B006
+        """Bytes one pass needs beside the weights: a dozen copies of the tokens and the widened ones of one FFN."""
+        pack = self.latent_format.pack
+        if pack is None:  # asked before the first run
+            return super().memory_required(input_shape, cond_shapes)
+        _, _, latents, height, width = pack.shapes[0]
+        video_tokens = (1 + latents) * height * width // self.config.patch_size**2
+        audio_tokens = 2 * pack.shapes[1][-1]  # as if a reference voice of the same length were there
+        branches = ((video_tokens, self.config.video), (audio_tokens, self.config.audio))
+        numbers = sum(tokens * (12 * branch.dim + 2 * branch.ffn_dim) for tokens, branch in branches)
+        dtype = self.manual_cast_dtype or self.get_dtype()
+        return input_shape[0] * numbers * comfy.model_management.dtype_size(dtype)
+
+
+class UniAVGenModelConfig(comfy.supported_models_base.BASE):
+    """The host's description of the model family."""
+
+    unet_extra_config = {}  # noqa: RUF012
+    sampling_settings = {"shift": 5.0, "multiplier": 1000}  # noqa: RUF012
+    latent_format = UniAVGenLatentFormat
+    supported_inference_dtypes = DTYPES
+
+    def get_model(self, state_dict: dict[str, Tensor], prefix: str = "", device: Any = None) -> UniAVGenModel:
+        return UniAVGenModel(self, device=device)
+
+
+def before_sampling(
+    executor: WrapperExecutor, noise: Any, latent: Any, sampler: Any, sigmas: Any, mask: Any, *rest: Any, **named: Any
+):
+    """Tells the latent format what is in the pack of a run. Raises ``ValueError`` for latents of another family."""
+    executor.class_obj.model_patcher.model.latent_format.pack = Pack.of(named["latent_shapes"], mask)
+    return executor(noise, latent, sampler, sigmas, mask, *rest, **named)
+
+
+def read_file(path: Path) -> tuple[dict[str, Tensor], ModelConfig]:
+    """Weights and configuration in a file or behind an index. Raises ``CheckpointError`` if they do not fit."""
+    tensors, metadata = load_state_dict(path)
+    config = config_of(metadata)
+    tensors = {name.removeprefix(SAVED_PREFIX): tensor for name, tensor in tensors.items()}
+    check_names(shapes_of(tensors), expected_shapes(config), path.name)
+    return tensors, config
+
+
+def read_tiny() -> tuple[dict[str, Tensor], ModelConfig]:
+    """Weights and configuration of the built-in model."""
+    model = load_tiny().model
+    return model.state_dict(), model.config
+
+
+def load_patcher(
+    read: Callable[[], tuple[dict[str, Tensor], ModelConfig]], dtype: torch.dtype | None, disable_dynamic: bool = False
+) -> ModelPatcher:
+    """Weights -> MODEL. ``dtype`` of the weights in memory; None lets the host choose.
+
+    The host calls this again, with ``disable_dynamic``, when it needs the model without its dynamic memory.
+    """
+    tensors, config = read()
+    device, offload = comfy.model_management.get_torch_device(), comfy.model_management.unet_offload_device()
+    dtype = dtype or comfy.model_management.unet_dtype(
+        model_params=comfy.utils.calculate_parameters(tensors),
+        supported_dtypes=DTYPES,
+        weight_dtype=comfy.utils.weight_dtype(tensors),
+    )
+    model_config = UniAVGenModelConfig({"model_config": config})
+    model_config.set_inference_dtype(dtype, comfy.model_management.unet_manual_cast(dtype, device, DTYPES))
+    model = model_config.get_model(tensors)
+    dynamic_class = getattr(comfy.model_patcher, "CoreModelPatcher", ModelPatcher)  # not in ComfyUI before 0.33
+    patcher = (ModelPatcher if disable_dynamic else dynamic_class)(model, load_device=device, offload_device=offload)
+    if not comfy.model_management.is_device_cpu(offload):
+        model.to(offload)
+    dynamic = hasattr(patcher, "is_dynamic") and patcher.is_dynamic()
+    model.load_model_weights(dict(tensors), "", **({"assign": True} if dynamic else {}))
+    patcher.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, "uniavgen", before_sampling)
+    patcher.cached_patcher_init = (load_patcher, (read, dtype))
+    return patcher
+
+
+def config_of_model(model: Any) -> ModelConfig:
+    """The configuration behind a MODEL. Raises ``ValueError`` if it is of another family."""
+    if not isinstance(model.model, UniAVGenModel):
+        raise ValueError(f"this MODEL is {type(model.model).__name__}, not UniAVGen: connect 'Load UniAVGen'")
+    return model.model.config

@@ -1,0 +1,45 @@
+"""UniAVGen Vocos Decode: mel -> sound."""
+
+from __future__ import annotations
+
+import torch
+from comfy_api.latest import io
+
+from ..uniavgen_core.audio.mel import MEL_BINS, denormalize
+from ..uniavgen_core.geometry import HOP_LENGTH, SAMPLE_RATE, ClipLength
+from ..uniavgen_core.video.mux import fit_sound
+from .adapter_latent import parts
+from .load import VocoderSocket
+
+
+class UniAVGenVocosDecode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="UniAVGenVocosDecode",
+            display_name="UniAVGen Vocos Decode",
+            category="UniAVGen",
+            description="Turns the sound of a latent into a waveform at 24 kHz, as long as its pictures.",
+            inputs=[
+                io.Latent.Input("latent", tooltip="An AV LATENT, or the latent of a mel alone."),
+                VocoderSocket.Input("vocoder", tooltip="From 'Load UniAVGen'."),
+            ],
+            outputs=[io.Audio.Output(display_name="AUDIO", tooltip="24 kHz.")],
+        )
+
+    @classmethod
+    def execute(cls, latent, vocoder) -> io.NodeOutput:
+        mel, samples = sound_of(latent)
+        with torch.inference_mode():
+            waveform = vocoder.decode(denormalize(mel.float()))  # [B, 1, L * 240]
+        fitted = torch.stack([fit_sound(sound, samples) for sound in waveform])
+        return io.NodeOutput({"waveform": fitted.cpu(), "sample_rate": SAMPLE_RATE})
+
+
+def sound_of(latent: dict) -> tuple[torch.Tensor, int]:
+    """The mel [B, 80, L] of a LATENT and the samples it should fill. Raises ``ValueError`` if there is none."""
+    samples = latent["samples"]
+    if not samples.is_nested and samples.ndim == 3 and samples.shape[1] == MEL_BINS:
+        return samples, samples.shape[2] * HOP_LENGTH
+    video, mel = parts(latent)
+    return mel, ClipLength.from_latents(video.shape[2]).samples

@@ -1,0 +1,68 @@
+"""UniAVGen Text Encode: what is seen and what is said -> positive, negative."""
+
+from __future__ import annotations
+
+import logging
+
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..uniavgen_core.text.speech import LANGUAGES, check_speech, empty_speech, speech_ids, tokenize
+from .adapter_conditioning import SPEECH, Conditioning, with_values
+from .checks import verdict
+from .files import released_vocabulary
+
+log = logging.getLogger(__name__)
+
+
+class UniAVGenTextEncode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="UniAVGenTextEncode",
+            display_name="UniAVGen Text Encode",
+            category="UniAVGen",
+            description="Encodes what is seen (caption) and what is said (speech). The negative has both empty.",
+            inputs=[
+                io.Clip.Input("clip", tooltip="umT5-xxl from 'Load CLIP' (type wan), or the tiny model's own CLIP."),
+                io.String.Input(
+                    "caption",
+                    multiline=True,
+                    default="A person looks into the camera and speaks.",
+                    tooltip="What is seen: the person, the expression, the place. May be empty.",
+                ),
+                io.String.Input(
+                    "speech",
+                    multiline=True,
+                    default="Hello, this is a test of video and voice made together.",
+                    tooltip="What the person says, word for word, in English or Chinese.",
+                ),
+                io.Combo.Input(
+                    "language",
+                    options=list(LANGUAGES),
+                    default="auto",
+                    tooltip="How the speech is read: en by letters, zh as pinyin; auto is zh if it holds Chinese.",
+                ),
+            ],
+            outputs=[
+                io.Conditioning.Output(display_name="positive", tooltip="Caption and speech."),
+                io.Conditioning.Output(display_name="negative", tooltip="The same with both empty, for guidance."),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, speech: str | None = None) -> bool | str:
+        return verdict(check_speech, speech)
+
+    @classmethod
+    def execute(cls, clip, caption: str, speech: str, language: str) -> io.NodeOutput:
+        vocabulary = getattr(clip, "speech_vocabulary", None) or released_vocabulary()
+        said, unsaid = speech_ids(speech, language, vocabulary), empty_speech()
+        unknown = vocabulary.unknown(tokenize(speech, language))
+        if unknown:
+            log.warning("not in the model's vocabulary, so not spoken: %s", ", ".join(map(repr, unknown)))
+
+        def encode(text: str, ids: Tensor) -> Conditioning:
+            return with_values(clip.encode_from_tokens_scheduled(clip.tokenize(text)), **{SPEECH: ids})
+
+        return io.NodeOutput(encode(caption, said), encode("", unsaid))

@@ -1,0 +1,98 @@
+"""Inputs that several nodes share, and how their values become the core's."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from ..uniavgen_core.sampling import Guidance, Outside, Unit
+from ..uniavgen_core.sampling.schedule import SHIFT, STEPS
+
+RELEASE = Guidance()
+AUTO, NO_LAYER = "auto", ("none", "-1", "")
+
+
+def schedule_inputs() -> list[io.Input]:
+    return [
+        io.Int.Input("steps", default=STEPS, min=1, max=1000, tooltip=f"Sampling steps. The release uses {STEPS}."),
+        io.Float.Input(
+            "shift",
+            default=SHIFT,
+            min=0.01,
+            max=100.0,
+            step=0.01,
+            tooltip=f"How far the steps lean towards noise; 1 is even. The release uses {SHIFT:g}.",
+        ),
+    ]
+
+
+def guidance_inputs() -> list[io.Input]:
+    strength = {"min": -100.0, "max": 100.0, "step": 0.1}
+    share = {"min": 0.0, "max": 1.0, "step": 0.01}
+    return [
+        io.Float.Input(
+            "s_v", default=RELEASE.scale_video, **strength, tooltip="Guidance strength for the video; 1 is none."
+        ),
+        io.Float.Input(
+            "s_a", default=RELEASE.scale_audio, **strength, tooltip="Guidance strength for the sound; 1 is none."
+        ),
+        io.Float.Input(
+            "start",
+            default=RELEASE.start,
+            **share,
+            tooltip="Where modality-aware guidance begins. In steps, 0 is the first; in t, 1 is pure noise.",
+        ),
+        io.Float.Input(
+            "end",
+            default=RELEASE.end,
+            **share,
+            tooltip="Where modality-aware guidance ends. In steps, 1 is the last; in t, 0 is the finished clip.",
+        ),
+        io.Combo.Input(
+            "unit",
+            options=[unit.value for unit in Unit],
+            default=RELEASE.unit.value,
+            tooltip="What start and end count: a share of the run's steps, or the flow time t, falling from 1 to 0.",
+        ),
+        io.Combo.Input(
+            "outside",
+            options=[outside.value for outside in Outside],
+            default=RELEASE.outside.value,
+            tooltip="Outside the interval: plain guidance, with the interaction left on (release), or none (paper).",
+        ),
+        io.String.Input(
+            "skip_layer",
+            default=AUTO,
+            tooltip="Layers that the unconditional pass leaves out: auto (11 of the release's 30, or that share of "
+            "another model's), none or -1, or numbers such as 11 or 9, 11.",
+        ),
+    ]
+
+
+def read_guidance(
+    num_layers: int, s_v: float, s_a: float, start: float, end: float, unit: str, outside: str, skip_layer: str
+) -> Guidance:
+    """The values of `guidance_inputs` for a model with that many layers. Raises ``ValueError`` with a sentence."""
+    layers = read_layers(skip_layer)
+    if layers is None:
+        layers = Guidance.for_layers(num_layers).skip_layers
+    guidance = Guidance(s_v, s_a, start, end, Unit(unit), Outside(outside), layers)
+    guidance.check_layers(num_layers)
+    return guidance
+
+
+def check_guidance(s_v: float, s_a: float, start: float, end: float, unit: str, outside: str, skip_layer: str) -> None:
+    """Raises ``ValueError`` with a sentence for values that fit no model."""
+    Guidance(s_v, s_a, start, end, Unit(unit), Outside(outside), read_layers(skip_layer) or ())
+
+
+def read_layers(text: str) -> tuple[int, ...] | None:
+    """None for "auto", else the layer numbers that are written there. Raises ``ValueError`` with a sentence."""
+    text = text.strip().lower()
+    if text == AUTO:
+        return None
+    if text in NO_LAYER:
+        return ()
+    try:
+        return tuple(int(number) for number in text.split(","))
+    except ValueError:
+        raise ValueError(f"skip_layer {text!r} is not {AUTO}, none, or layer numbers such as 11 or 9, 11") from None

@@ -1,0 +1,68 @@
+"""Load UniAVGen: file -> MODEL, and all other parts for the built-in tiny model."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from comfy_api.latest import io
+from comfy_execution.graph_utils import ExecutionBlocker
+
+from ..uniavgen_core.tiny import load_tiny
+from .adapter_model import load_patcher, read_file, read_tiny
+from .adapter_tiny import TinyClip, TinyVae, preview_colours
+from .files import TINY, model_choices, model_path
+
+VocoderSocket = io.Custom("UNIAVGEN_VOCODER")
+
+WEIGHT_DTYPES = {"default": None, "fp32": torch.float32, "bf16": torch.bfloat16, "fp8_e4m3fn": torch.float8_e4m3fn}
+ELSEWHERE = {
+    "CLIP": "use the host's 'Load CLIP' node with umt5_xxl and type 'wan'",
+    "VAE": "use the host's 'Load VAE' node with wan2.2_vae",
+    "vocoder": "this version cannot load the released vocoder yet",
+}
+
+
+class LoadUniAVGen(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="UniAVGenLoad",
+            display_name="Load UniAVGen",
+            category="UniAVGen",
+            description="Loads the joint video and audio model. The built-in tiny model brings all other parts along.",
+            inputs=[
+                io.Combo.Input(
+                    "file",
+                    options=model_choices(),
+                    default=TINY,
+                    tooltip="Weights in models/uniavgen or models/diffusion_models, or the built-in tiny model, which "
+                    "needs no download and shows that everything runs.",
+                ),
+                io.Combo.Input(
+                    "weight_dtype",
+                    options=list(WEIGHT_DTYPES),
+                    default="default",
+                    tooltip="Number format of the weights in memory. Default lets ComfyUI choose; fp8 halves the "
+                    "memory of bf16 and costs some accuracy.",
+                ),
+            ],
+            outputs=[
+                io.Model.Output(display_name="MODEL", tooltip="The joint model."),
+                io.Clip.Output(display_name="CLIP", tooltip="Caption encoder of the tiny model."),
+                io.Vae.Output(display_name="VAE", tooltip="Video autoencoder of the tiny model."),
+                VocoderSocket.Output(display_name="vocoder", tooltip="Vocoder of the tiny model."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, file: str, weight_dtype: str) -> io.NodeOutput:
+        dtype = WEIGHT_DTYPES[weight_dtype]
+        if file == TINY:
+            tiny = load_tiny()
+            model = load_patcher(read_tiny, dtype)
+            model.model.latent_format.set_colours(*preview_colours(tiny.vae))
+            return io.NodeOutput(model, TinyClip(tiny), TinyVae(tiny), tiny.vocoder)
+        model = load_patcher(partial(read_file, model_path(file)), dtype)
+        absent = (ExecutionBlocker(f"{file} holds no {part}: {how}") for part, how in ELSEWHERE.items())
+        return io.NodeOutput(model, *absent)

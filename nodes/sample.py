@@ -1,0 +1,169 @@
+"""Schedule, guider, and the two with the host's samplers in one node."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.model_management
+import comfy.sample
+import comfy.samplers
+import comfy.utils
+import latent_preview
+import torch
+from comfy.nested_tensor import NestedTensor
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..uniavgen_core.sampling import timesteps
+from ..uniavgen_core.sampling.schedule import MAX_TIMESTEP
+from .adapter_conditioning import FACE_MASKS, FaceMasks, with_values
+from .adapter_guider import ModalityAwareGuider
+from .adapter_latent import check_masks, face_mask, parts, paste_given
+from .adapter_model import config_of_model
+from .checks import verdict
+from .inputs import check_guidance, guidance_inputs, read_guidance, schedule_inputs
+
+
+class UniAVGenSchedule(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="UniAVGenSchedule",
+            display_name="UniAVGen Schedule",
+            category="UniAVGen",
+            description="The released schedule, for SamplerCustomAdvanced.",
+            inputs=schedule_inputs(),
+            outputs=[io.Sigmas.Output(display_name="SIGMAS", tooltip="Falling from 1 to 0.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, steps: int | None = None, shift: float | None = None) -> bool | str:
+        return verdict(timesteps, steps, shift)
+
+    @classmethod
+    def execute(cls, steps: int, shift: float) -> io.NodeOutput:
+        return io.NodeOutput(timesteps(steps, shift) / MAX_TIMESTEP)
+
+
+class UniAVGenGuider(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="UniAVGenGuider",
+            display_name="UniAVGen MA-CFG Guider",
+            category="UniAVGen",
+            description="Modality-aware guidance for SamplerCustomAdvanced: one unconditional pass in which video and "
+            "sound do not hear each other, and a strength for each.",
+            inputs=[
+                io.Model.Input("model", tooltip="From 'Load UniAVGen'."),
+                io.Conditioning.Input("positive", tooltip="From 'UniAVGen Conditions'."),
+                io.Conditioning.Input("negative", tooltip="From 'UniAVGen Conditions'."),
+                *guidance_inputs(),
+            ],
+            outputs=[io.Guider.Output(display_name="GUIDER", tooltip="For SamplerCustomAdvanced.")],
+        )
+
+    @classmethod
+    def validate_inputs(
+        cls, s_v=None, s_a=None, start=None, end=None, unit=None, outside=None, skip_layer=None
+    ) -> bool | str:
+        return verdict(check_guidance, s_v, s_a, start, end, unit, outside, skip_layer)
+
+    @classmethod
+    def execute(cls, model, positive, negative, **guidance: Any) -> io.NodeOutput:
+        guidance = read_guidance(config_of_model(model).num_layers, **guidance)
+        return io.NodeOutput(ModalityAwareGuider(model, positive, negative, guidance))
+
+
+class UniAVGenJointSampler(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="UniAVGenJointSampler",
+            display_name="UniAVGen Joint Sampler",
+            category="UniAVGen",
+            description="Draws video and sound together: released schedule, modality-aware guidance and a sampler of "
+            "ComfyUI in one node.",
+            inputs=[
+                io.Model.Input("model", tooltip="From 'Load UniAVGen'."),
+                io.Conditioning.Input("positive", tooltip="From 'UniAVGen Conditions'."),
+                io.Conditioning.Input("negative", tooltip="From 'UniAVGen Conditions'."),
+                io.Latent.Input("latent", tooltip="The AV LATENT of 'UniAVGen Conditions'."),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=2**64 - 1,
+                    control_after_generate=True,
+                    tooltip="The noise to start from: the same seed gives the same clip.",
+                ),
+                *schedule_inputs(),
+                io.Combo.Input(
+                    "sampler",
+                    options=comfy.samplers.SAMPLER_NAMES,
+                    default="euler",
+                    tooltip="How ComfyUI takes the steps. The release uses euler.",
+                ),
+                *guidance_inputs(),
+            ],
+            outputs=[
+                io.Latent.Output(display_name="AV LATENT", tooltip="For 'VAE Decode' and 'UniAVGen Vocos Decode'."),
+                io.Mask.Output(
+                    display_name="face mask",
+                    tooltip="Where the model saw the face, a mask for each frame: mean of its aligners in the last "
+                    "step. All 0 if no pass of the run computed it.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(
+        cls,
+        steps=None,
+        shift=None,
+        s_v=None,
+        s_a=None,
+        start=None,
+        end=None,
+        unit=None,
+        outside=None,
+        skip_layer=None,
+    ) -> bool | str:
+        schedule = verdict(timesteps, steps, shift)
+        guidance = verdict(check_guidance, s_v, s_a, start, end, unit, outside, skip_layer)
+        return guidance if schedule is True else schedule
+
+    @classmethod
+    def execute(
+        cls, model, positive, negative, latent, seed: int, steps: int, shift: float, sampler: str, **guidance: Any
+    ) -> io.NodeOutput:
+        guidance = read_guidance(config_of_model(model).num_layers, **guidance)
+        seen = FaceMasks()
+        guider = ModalityAwareGuider(model, with_values(positive, **{FACE_MASKS: seen}), negative, guidance)
+        samples = run(guider, latent, timesteps(steps, shift) / MAX_TIMESTEP, sampler, seed)
+        return io.NodeOutput({**latent, "samples": samples}, face_mask(seen.masks, samples.unbind()[0]))
+
+
+def run(guider: ModalityAwareGuider, latent: dict[str, Any], sigmas: Tensor, sampler: str, seed: int) -> NestedTensor:
+    """Sampling by the host, with its progress, preview and cancelling. Kept parts come back to the last bit.
+
+    Raises ``ValueError`` if the latent is of another family, ``RuntimeError`` if the result is not finite.
+    """
+    check_masks(latent)
+    samples = NestedTensor(parts(latent))
+    result = guider.sample(
+        comfy.sample.prepare_noise(samples, seed),
+        samples,
+        comfy.samplers.sampler_object(sampler),
+        sigmas,
+        denoise_mask=latent.get("noise_mask"),
+        callback=latent_preview.prepare_callback(guider.model_patcher, len(sigmas) - 1),
+        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+        seed=seed,
+    ).to(comfy.model_management.intermediate_device())
+    if not all(torch.isfinite(part).all() for part in result.unbind()):
+        raise RuntimeError(
+            f"the sampler {sampler} ended in numbers that are NaN or infinite: try euler, a guidance strength nearer "
+            "to 1, or another weight dtype"
+        )
+    return paste_given(result, latent)
