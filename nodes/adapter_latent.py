@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..uniavgen_core.audio.mel import MEL_BINS
 from ..uniavgen_core.config import RELEASE
-from ..uniavgen_core.geometry import ClipLength
+from ..uniavgen_core.geometry import SPATIAL_STRIDE, TEMPORAL_STRIDE, ClipLength
 from ..uniavgen_core.types import AVLatent
 
 Shapes = list[torch.Size]
@@ -112,11 +112,12 @@ def face_mask(masks: tuple[Tensor, ...], video: Tensor) -> Tensor:
     video: the latent [B, 48, T, H/16, W/16] they belong to. Without masks everything is 0.
     """
     batch, _, latents, height, width = video.shape
-    frames, size = ClipLength.from_latents(latents).frames, (height * 16, width * 16)
+    frames, size = ClipLength.from_latents(latents).frames, (height * SPATIAL_STRIDE, width * SPATIAL_STRIDE)
     if not masks:
         return torch.zeros(batch * frames, *size)
     mean = torch.stack(masks).float().mean(dim=0).cpu()
-    mean = torch.cat((mean[:, :1], mean[:, 1:].repeat_interleave(4, dim=1)), dim=1)  # [B, F, H/32, W/32]
+    rest = mean[:, 1:].repeat_interleave(TEMPORAL_STRIDE, dim=1)
+    mean = torch.cat((mean[:, :1], rest), dim=1)  # [B, F, H/32, W/32]
     return torch.nn.functional.interpolate(mean, size=size, mode="bilinear").flatten(0, 1)
 
 

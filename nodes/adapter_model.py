@@ -22,12 +22,10 @@ from torch import Tensor
 from ..uniavgen_core.checkpoint import check_names, config_of, expected_shapes, load_state_dict, shapes_of
 from ..uniavgen_core.config import ModelConfig
 from ..uniavgen_core.model.joint import JointModel
-from ..uniavgen_core.tiny import load_tiny
 from ..uniavgen_core.types import JOINT, AVLatent, Conditions
 from .adapter_conditioning import CLEAN, FACE_MASKS, IMAGE, INTERACTION, SKIP_LAYERS, SPEECH, VOICE, check
 from .adapter_latent import Pack, UniAVGenLatentFormat
 
-SAVED_PREFIX = "model.diffusion_model."  # of the host's own ModelSave
 DTYPES = [torch.bfloat16, torch.float16, torch.float32]
 
 
@@ -43,8 +41,8 @@ class HostModel(JointModel):
         x: list[Tensor],
         timestep: Tensor,
         context: Tensor,
-        control: Any = None,
-        transformer_options: dict[str, Any] = {},  # noqa: B006 (the host's signature)
+        control: Any,
+        transformer_options: dict[str, Any],
         **conditions: Any,
     ) -> list[Tensor]:
         """[video, mel], timesteps [B] in [0, 1000] and caption -> velocities [video, mel].
@@ -120,11 +118,11 @@ class UniAVGenModel(comfy.model_base.BaseModel):
         noised = super().scale_latent_inpaint(sigma=sigma, noise=noise, latent_image=latent_image)
         return self.latent_format.pack.given_from(latent_image, noised)
 
-    def memory_required(self, input_shape: list[int], cond_shapes: dict[str, Any] = {}) -> float:  # noqa: B006
+    def memory_required(self, input_shape: list[int], cond_shapes: dict[str, Any] | None = None) -> float:
         """Bytes one pass needs beside the weights: a dozen copies of the tokens and the widened ones of one FFN."""
         pack = self.latent_format.pack
         if pack is None:  # asked before the first run
-            return super().memory_required(input_shape, cond_shapes)
+            return super().memory_required(input_shape, cond_shapes or {})
         _, _, latents, height, width = pack.shapes[0]
         video_tokens = (1 + latents) * height * width // self.config.patch_size**2
         audio_tokens = 2 * pack.shapes[1][-1]  # as if a reference voice of the same length were there
@@ -158,15 +156,8 @@ def read_file(path: Path) -> tuple[dict[str, Tensor], ModelConfig]:
     """Weights and configuration in a file or behind an index. Raises ``CheckpointError`` if they do not fit."""
     tensors, metadata = load_state_dict(path)
     config = config_of(metadata)
-    tensors = {name.removeprefix(SAVED_PREFIX): tensor for name, tensor in tensors.items()}
     check_names(shapes_of(tensors), expected_shapes(config), path.name)
     return tensors, config
-
-
-def read_tiny() -> tuple[dict[str, Tensor], ModelConfig]:
-    """Weights and configuration of the built-in model."""
-    model = load_tiny().model
-    return model.state_dict(), model.config
 
 
 def load_patcher(

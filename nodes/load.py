@@ -9,7 +9,7 @@ from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..uniavgen_core.tiny import load_tiny
-from .adapter_model import load_patcher, read_file, read_tiny
+from .adapter_model import load_patcher, read_file
 from .adapter_tiny import TinyClip, TinyVae, preview_colours
 from .files import TINY, model_choices, model_path
 
@@ -60,7 +60,7 @@ class LoadUniAVGen(io.ComfyNode):
         dtype = WEIGHT_DTYPES[weight_dtype]
         if file == TINY:
             tiny = load_tiny()
-            model = load_patcher(read_tiny, dtype)
+            model = load_patcher(lambda: (tiny.model.state_dict(), tiny.model.config), dtype)
             model.model.latent_format.set_colours(*preview_colours(tiny.vae))
             return io.NodeOutput(model, TinyClip(tiny), TinyVae(tiny), tiny.vocoder)
         model = load_patcher(partial(read_file, model_path(file)), dtype)

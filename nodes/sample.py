@@ -149,8 +149,8 @@ def run(guider: ModalityAwareGuider, latent: dict[str, Any], sigmas: Tensor, sam
 
     Raises ``ValueError`` if the latent is of another family, ``RuntimeError`` if the result is not finite.
     """
+    samples = NestedTensor([part.float() for part in parts(latent)])
     check_masks(latent)
-    samples = NestedTensor(parts(latent))
     result = guider.sample(
         comfy.sample.prepare_noise(samples, seed),
         samples,

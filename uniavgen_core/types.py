@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import torch
@@ -87,7 +87,7 @@ class Conditions:
     speech: Tensor
     reference_image: Tensor
     reference_voice: Tensor | None = None
-    interaction: Interaction = JOINT
+    interaction: Interaction = field(default_factory=Interaction)
 
 
 @dataclass(frozen=True)

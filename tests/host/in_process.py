@@ -1,0 +1,206 @@
+"""Runs inside the host's Python: the pack's nodes against the core's own sampler, as JSON on the last line.
+
+python in_process.py COMFYUI_FOLDER PACK_FOLDER
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+STEPS, SHIFT, SEED = 6, 5.0, 7
+RELEASE = {"s_v": 3.0, "s_a": 2.0, "start": 0.0, "end": 0.5, "unit": "steps", "outside": "plain", "skip_layer": "auto"}
+PAPER = {**RELEASE, "start": 1.0, "end": 0.5, "unit": "t", "outside": "none", "skip_layer": "none"}
+
+
+def load_host(folder: str, pack: str) -> tuple[dict[str, Any], str]:
+    """Imports the host, on the CPU, and loads the pack as the host does. Returns all nodes and the pack's name."""
+    sys.argv = ["main.py", "--cpu"]
+    sys.path = [folder, *(path for path in sys.path if Path(path or ".").resolve() != Path(__file__).parent)]
+    os.chdir(folder)
+    import comfy.options
+
+    comfy.options.enable_args_parsing()
+    import utils.extra_config  # noqa: F401 (before 0.33 it must come before nodes)
+
+    import nodes
+
+    assert asyncio.run(nodes.load_custom_node(pack))
+    name = nodes.NODE_CLASS_MAPPINGS["UniAVGenLoad"].__module__.removesuffix(".nodes.load")
+    assert "uniavgen_core" not in sys.modules  # only as a part of the pack
+    return nodes.NODE_CLASS_MAPPINGS, name
+
+
+@dataclass
+class Bench:
+    """The tiny model behind the nodes, and the same conditions for the core."""
+
+    nodes: dict[str, Any]
+    pack: str
+
+    def __post_init__(self) -> None:
+        import torch
+
+        self.model, self.clip, self.vae, _ = self.node("Load", file="tiny (built in)", weight_dtype="fp32")
+        texts = self.node("TextEncode", clip=self.clip, caption="a face", speech="Hello there, you.", language="auto")
+        ramp = torch.linspace(0, 1, 64)
+        picture = torch.stack((ramp.expand(96, 64), ramp.flip(0).expand(96, 64), 0.5 * ramp.expand(96, 64)), -1)[None]
+        self.positive, self.negative, self.latent = self.node(
+            "Conditions",
+            positive=texts[0],
+            negative=texts[1],
+            vae=self.vae,
+            reference_image=picture,
+            frames=13,
+            width=64,
+            height=96,
+        )
+
+    def node(self, name: str, **inputs: Any) -> tuple[Any, ...]:
+        return self.nodes[f"UniAVGen{name}"].execute(**inputs).args
+
+    def core(self, name: str) -> Any:
+        return importlib.import_module(f"{self.pack}.uniavgen_core.{name}")
+
+    def joint(self, model: Any = None, guidance: dict[str, Any] = RELEASE, sampler: str = "euler", latent: Any = None):
+        """Video, mel and face mask of the Joint Sampler."""
+        result, mask = self.node(
+            "JointSampler",
+            model=model or self.model,
+            positive=self.positive,
+            negative=self.negative,
+            latent=latent or self.latent,
+            seed=SEED,
+            steps=STEPS,
+            shift=SHIFT,
+            sampler=sampler,
+            **guidance,
+        )
+        return (*result["samples"].unbind(), mask)
+
+    def by_core(self, guidance: Any):
+        """Video (as a VAE would give it), mel and face masks of the core's sampler."""
+        sampling, types = self.core("sampling"), self.core("types")
+        latent_format = self.model.model.latent_format
+        video, audio = self.latent["samples"].unbind()
+        given = types.AVLatent(latent_format.process_in(video), audio, clean_video=1)
+        conditions = [
+            types.Conditions(
+                caption, rest["uniavgen_speech"], latent_format.process_in(rest["uniavgen_reference_image"])
+            )
+            for caption, rest in (self.positive[0], self.negative[0])
+        ]
+        model = self.core("tiny").load_tiny().model
+        noise, times = sampling.draw_noise(given, SEED), sampling.timesteps(STEPS, SHIFT)
+        result, masks = sampling.sample(model, given, *conditions, guidance, times, noise)
+        result = result.with_clean_from(given)
+        return latent_format.process_out(result.video), result.audio, masks
+
+
+def error(a: Any, b: Any) -> float:
+    """Relative L2 error."""
+    return float((a - b).norm() / b.norm())
+
+
+def compare_with_core(bench: Bench) -> dict[str, float]:
+    guidance = bench.core("sampling").Guidance
+    measured = {}
+    for name, values, core_guidance in (
+        ("release", RELEASE, guidance.for_layers(4)),
+        ("paper", PAPER, guidance.paper()),
+    ):
+        video, audio, mask = bench.joint(guidance=values)
+        core_video, core_audio, core_masks = bench.by_core(core_guidance)
+        measured[f"{name} video"], measured[f"{name} audio"] = error(video, core_video), error(audio, core_audio)
+        face_mask = sys.modules[f"{bench.pack}.nodes.adapter_latent"].face_mask(core_masks, core_video)
+        measured[f"{name} mask"] = error(mask, face_mask)
+    return measured
+
+
+def compare_with_custom_sampling(bench: Bench) -> dict[str, float]:
+    """SamplerCustomAdvanced with our guider and schedule against the Joint Sampler."""
+    import comfy.samplers
+    from comfy_extras.nodes_custom_sampler import Noise_RandomNoise, SamplerCustomAdvanced
+
+    (guider,) = bench.node("Guider", model=bench.model, positive=bench.positive, negative=bench.negative, **RELEASE)
+    (sigmas,) = bench.node("Schedule", steps=STEPS, shift=SHIFT)
+    euler = comfy.samplers.sampler_object("euler")
+    result = SamplerCustomAdvanced.execute(Noise_RandomNoise(SEED), guider, euler, sigmas, bench.latent).args[0]
+    video, audio = result["samples"].unbind()
+    joint_video, joint_audio, _ = bench.joint()
+    return {"custom video": error(video, joint_video), "custom audio": error(audio, joint_audio)}
+
+
+def try_samplers(bench: Bench) -> dict[str, bool]:
+    """Given parts come back to the last bit, also with samplers that move them."""
+    import torch
+
+    given = bench.latent["samples"].unbind()[0][:, :, :1]
+    samplers = ("uni_pc", "dpmpp_2m", "euler_ancestral", "heun", "er_sde")
+    return {f"{name} keeps": bool(torch.equal(bench.joint(sampler=name)[0][:, :, :1], given)) for name in samplers}
+
+
+def try_inpainting(bench: Bench) -> dict[str, Any]:
+    """A mask with more zeros than the leading ones: those are kept too, though the model takes them for noisy."""
+    import torch
+    from comfy.nested_tensor import NestedTensor
+
+    video, audio = (part.clone() for part in bench.latent["samples"].unbind())
+    video_mask, audio_mask = (mask.clone() for mask in bench.latent["noise_mask"].unbind())
+    audio[..., :20], audio_mask[..., :20] = 0.5, 0
+    video[:, :, 3], video_mask[:, :, 3] = 0.25, 0
+    latent = {"samples": NestedTensor([video, audio]), "noise_mask": NestedTensor([video_mask, audio_mask])}
+    result, sound, _ = bench.joint(latent=latent)
+    pack = bench.model.model.latent_format.pack
+    kept = torch.equal(result[:, :, 3], video[:, :, 3]) and torch.equal(sound[..., :20], audio[..., :20])
+    return {"given parts": list(pack.given), "inpainting keeps": bool(kept)}
+
+
+def try_host_features(bench: Bench) -> dict[str, Any]:
+    """EasyCache with skipped steps, lower weight dtypes, the host's KSampler, LoRA names."""
+    import comfy.lora
+    from comfy_extras.nodes_easycache import EasyCacheNode
+
+    import nodes
+
+    video, audio, _ = bench.joint()
+    # one kind of unconditional pass all along: before 0.33, EasyCache fails if it skips the step in which it changes
+    always = {**RELEASE, "end": 1.0}
+    cached = EasyCacheNode.execute(bench.model, 50.0, 0.1, 0.95, False).args[0]
+    cached_video, _, mask = bench.joint(cached, guidance=always)
+    whole = bench.joint(guidance=always)[0]
+    measured = {"easycache changes": error(cached_video, whole), "easycache mask": float(mask.mean())}
+    for dtype in ("bf16", "fp8_e4m3fn"):
+        model = bench.node("Load", file="tiny (built in)", weight_dtype=dtype)[0]
+        low_video, low_audio, _ = bench.joint(model)
+        measured[f"{dtype} video"], measured[f"{dtype} audio"] = error(low_video, video), error(low_audio, audio)
+    plain = nodes.common_ksampler(
+        bench.model, SEED, STEPS, 3.0, "euler", "simple", bench.positive, bench.negative, bench.latent
+    )
+    measured["ksampler finite"] = all(bool(part.isfinite().all()) for part in plain[0]["samples"].unbind())
+    names = comfy.lora.model_lora_keys_unet(bench.model.model, {})
+    measured["lora names"] = [
+        name in names for name in ("diffusion_model.blocks.0.self_attn.q", "lora_unet_blocks_0_ffn_0")
+    ]
+    return measured
+
+
+def main() -> None:
+    nodes, pack = load_host(*sys.argv[1:3])
+    import torch
+
+    with torch.inference_mode():
+        bench = Bench(nodes, pack)
+        parts = (compare_with_core, compare_with_custom_sampling, try_samplers, try_inpainting, try_host_features)
+        measured = {name: value for part in parts for name, value in part(bench).items()}
+    print(json.dumps(measured))
+
+
+if __name__ == "__main__":
+    main()
