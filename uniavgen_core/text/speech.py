@@ -1,6 +1,6 @@
 """What is said, as tokens: characters for English, pinyin syllables with their tone for Chinese.
 
-speech -> tokenize -> Vocabulary.encode -> padded ids [1, N]
+speech -> tokenize -> Vocabulary.encode -> pad_ids -> ids [1, N]
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ FILLER = -1
 MIN_TOKENS = 10
 LANGUAGES = ("auto", "en", "zh")
 
-_IDEOGRAPH = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
+IDEOGRAPH = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 _CHINESE_PUNCTUATION = str.maketrans({";": ",", "“": '"', "”": '"', "‘": "'", "’": "'"})
 _OPENING = (" ", ":", "'", '"')  # after these a foreign word gets no space
 
@@ -33,18 +33,13 @@ def tokenize(text: str, language: str = "auto") -> list[str]:
     """
     if language not in LANGUAGES:
         raise ValueError(f"unknown language {language!r}: choose one of {', '.join(LANGUAGES)}")
-    if language == "en" or (language == "auto" and not _IDEOGRAPH.search(text)):
+    if language == "en" or (language == "auto" and not IDEOGRAPH.search(text)):
         return list(text)
     return list(_chinese_tokens(text.translate(_CHINESE_PUNCTUATION)))
 
 
-def speech_ids(text: str, language: str, vocabulary: Vocabulary) -> Tensor:
-    """Speech text -> ids [1, N] int64, N >= 10, short texts filled up with -1.
-
-    Raises ``ValueError`` if there is nothing to say. Tokens the vocabulary lacks become 0; see `Vocabulary.unknown`.
-    """
-    check_speech(text)
-    ids = vocabulary.encode(tokenize(text, language))
+def pad_ids(ids: list[int]) -> Tensor:
+    """Ids -> [1, N] int64, N >= 10, short texts filled up with -1."""
     return torch.tensor([ids + [FILLER] * (MIN_TOKENS - len(ids))], dtype=torch.int64)
 
 
@@ -81,7 +76,7 @@ def _word_tokens(word: str, pinyin: Callable[[str], list[str]]) -> list[str]:
 
 
 def _is_chinese(character: str) -> bool:
-    return "\u3100" <= character <= "\u9fff"  # the range of the release; not the same as _IDEOGRAPH
+    return "\u3100" <= character <= "\u9fff"  # the range of the release; not the same as IDEOGRAPH
 
 
 def _three_bytes(character: str) -> bool:

@@ -1,0 +1,122 @@
+"""Long clips: time runs on over the seams, for pictures and for sound, and the speech is divided sensibly."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from uniavgen_core.geometry import ClipLength
+from uniavgen_core.text.script import check_fits, divide, last_words, seconds_of
+from uniavgen_core.types import AVLatent
+from uniavgen_core.windows import cut, first_frame, paste, plan_windows, texts
+
+
+class ClockVae:
+    """A latent holds the number of its last frame; decoding counts back to its first."""
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        return pixels[:, :1, ::4]
+
+    def decode(self, latents: Tensor) -> Tensor:
+        first, rest = latents[:, :, :1], latents[:, :, 1:]
+        counted = rest.repeat_interleave(4, dim=2) + torch.tensor([-3.0, -2, -1, 0]).repeat(rest.shape[2]).view(-1, 1, 1)
+        return torch.cat((first, counted), dim=2)
+
+
+def go_on(part: AVLatent) -> AVLatent:
+    """The analytic model: pictures and sound go on counting from what is given, or from 0."""
+    video, audio = part.video.clone(), part.audio.clone()
+    for i in range(part.clean_video, video.shape[2]):
+        video[:, :, i] = video[:, :, i - 1] + 4 if i else 0
+    for j in range(part.clean_audio, audio.shape[2]):
+        audio[..., j] = audio[..., j - 1] + 1 if j else 0
+    return AVLatent(video, audio, part.clean_video, part.clean_audio)
+
+
+def run(whole: AVLatent, windows) -> AVLatent:
+    vae = ClockVae()
+    for window in windows:
+        part = cut(whole, window, first_frame(vae, whole, window))
+        whole = paste(whole, window, go_on(part).with_clean_from(part))
+    return whole
+
+
+def blank(length: ClipLength, **clean: int) -> AVLatent:
+    return AVLatent(torch.full((1, 1, length.latents, 2, 2), -7.0), torch.full((1, 2, length.tokens), -7.0), **clean)
+
+
+@given(st.integers(1, 120), st.integers(2, 21), st.integers(1, 20))
+def test_time_runs_on_without_a_jump(latents: int, window: int, overlap: int) -> None:
+    length = ClipLength.from_latents(latents)
+    windows = plan_windows(length, ClipLength.from_latents(window).frames, min(overlap, window - 1))
+    whole = run(blank(length), windows)
+    frames = ClockVae().decode(whole.video)[0, 0, :, 0, 0]
+    assert frames.tolist() == list(range(length.frames))
+    assert whole.audio[0, 0].tolist() == list(range(length.tokens))
+
+
+@given(st.integers(22, 100))
+def test_what_is_given_for_the_whole_clip_is_given_to_every_window(latents: int) -> None:
+    length = ClipLength.from_latents(latents)
+    whole = blank(length, clean_video=latents)
+    whole.video[:] = (torch.arange(latents) * 4.0).view(1, 1, -1, 1, 1)
+    for window in plan_windows(length):
+        part = cut(whole, window, first_frame(ClockVae(), whole, window))
+        assert part.clean_video == window.latents
+        assert part.clean_audio == window.overlap_tokens
+        assert ClockVae().decode(part.video)[0, 0, 0, 0, 0] == 4 * window.start
+
+
+def test_windows_of_the_trained_length() -> None:
+    windows = plan_windows(ClipLength(241))  # 61 latents
+    assert [(w.start, w.latents, w.overlap) for w in windows] == [(0, 21, 0), (15, 21, 6), (30, 21, 6), (40, 21, 11)]
+    assert [w.overlap_tokens for w in windows] == [0, 131, 131, 256]
+    assert windows[1].tokens == slice(375, 881)
+    assert plan_windows(ClipLength(33)) == [type(windows[0])(0, 9, 0)]
+
+
+@pytest.mark.parametrize("overlap", [0, 21, -1])
+def test_an_overlap_that_cannot_be(overlap: int) -> None:
+    with pytest.raises(ValueError, match="overlap by 1 to 20 latents"):
+        plan_windows(ClipLength(161), overlap=overlap)
+
+
+def test_speech_is_cut_at_sentences_then_pauses_then_words() -> None:
+    assert divide("One two three. Four five six seven.", [1, 1]) == ["One two three.", "Four five six seven."]
+    assert divide("Here it goes on and on, with a pause in it", [1, 1]) == ["Here it goes on and on,", "with a pause in it"]
+    assert divide("alpha beta gamma delta", [1, 1]) == ["alpha beta", "gamma delta"]
+    assert divide("今天天气真好。我们去公园散步吧。", [1, 1]) == ["今天天气真好。", "我们去公园散步吧。"]
+    assert divide("One. Two. Three. Four.", [3, 1]) == ["One. Two. Three.", "Four."]
+    assert divide("Short.", [1, 1, 1]).count("Short.") == 1
+
+
+@given(st.text(max_size=200), st.lists(st.floats(0.1, 10), min_size=1, max_size=6))
+def test_dividing_loses_nothing(text: str, shares: list[float]) -> None:
+    text = text.replace("-", "")
+    parts = divide(text, shares)
+    assert len(parts) == len(shares)
+    assert "".join("".join(parts).split()) == "".join(text.split())
+
+
+def test_lines_of_dashes_say_where() -> None:
+    assert divide("a. b.\n---\nc", [1, 1]) == ["a. b.", "c"]
+    with pytest.raises(ValueError, match="2 parts between lines of dashes, the clip has 3 windows"):
+        divide("a\n---\nb", [1, 1, 1])
+
+
+def test_a_window_hears_the_words_it_repeats() -> None:
+    windows = plan_windows(ClipLength(141))  # 21 and 15 new latents, 6 repeated
+    first, second = texts("one two three four five six seven. eight nine ten eleven twelve.", windows)
+    assert first == "one two three four five six seven."
+    assert second == "six seven. eight nine ten eleven twelve."
+    assert last_words("one two three four", 0.5) == "three four"
+
+
+def test_speech_that_is_far_too_long_says_how_long_it_takes() -> None:
+    assert seconds_of("x" * 150) == 10
+    check_fits("x" * 150, 5.1)
+    with pytest.raises(ValueError, match="takes about 20 s to say and the clip lasts 5.1 s: .* ask for 321 frames"):
+        check_fits("x" * 300, 5.0625)

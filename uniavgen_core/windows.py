@@ -1,0 +1,109 @@
+"""Clips of any length, window by window: each goes on from the last latents and audio tokens of the one before.
+
+A window that starts at latent g starts at frame 4g and at audio token 25g exactly, so time runs on. Only its first
+latent differs from latent g of the whole clip: it holds one frame, the last of that latent's four.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from .geometry import TEMPORAL_STRIDE, TRAINED_FRAMES, ClipLength
+from .text.script import divide, last_words
+from .types import AVLatent, VideoAutoencoder
+
+TOKENS_PER_LATENT = 25
+OVERLAP = 6  # latents: 21 frames, 1.3 s
+
+
+@dataclass(frozen=True)
+class Window:
+    """A part of a long clip.
+
+    start: its first latent, counted in the whole clip
+    latents: how many it has; overlap: how many of them, at its beginning, the windows before have made
+    """
+
+    start: int
+    latents: int
+    overlap: int
+
+    @property
+    def length(self) -> ClipLength:
+        return ClipLength.from_latents(self.latents)
+
+    @property
+    def tokens(self) -> slice:
+        """Its audio tokens in the whole clip."""
+        first = self.start * TOKENS_PER_LATENT
+        return slice(first, first + self.length.tokens)
+
+    @property
+    def overlap_tokens(self) -> int:
+        return ClipLength.from_latents(self.overlap).tokens if self.overlap else 0
+
+
+def plan_windows(length: ClipLength, window: int = TRAINED_FRAMES, overlap: int = OVERLAP) -> list[Window]:
+    """Windows that cover a clip, each of ``window`` frames, the last one reaching back as far as it must.
+
+    Raises ``ValueError`` if the overlap is not from 1 to one latent less than a window.
+    """
+    latents = ClipLength(window).latents
+    if length.latents <= latents:
+        return [Window(0, length.latents, 0)]
+    if not 1 <= overlap < latents:
+        raise ValueError(f"windows of {latents} latents can overlap by 1 to {latents - 1} latents, not {overlap}")
+    windows, made = [Window(0, latents, 0)], latents
+    while made < length.latents:
+        start = min(made - overlap, length.latents - latents)
+        windows.append(Window(start, latents, made - start))
+        made = start + latents
+    return windows
+
+
+def cut(whole: AVLatent, window: Window, first: Tensor | None) -> AVLatent:
+    """The window's latents and tokens; what windows before have made is given.
+
+    first: [B, 48, 1, H/16, W/16], the window's first frame as a latent (`first_frame`); None for the first window
+    """
+    video = whole.video[:, :, window.start : window.start + window.latents].clone()
+    if first is not None:
+        video[:, :, :1] = first
+    audio = whole.audio[:, :, window.tokens]
+    return AVLatent(
+        video,
+        audio,
+        max(window.overlap, min(whole.clean_video - window.start, window.latents)),
+        max(window.overlap_tokens, min(whole.clean_audio - window.tokens.start, audio.shape[2])),
+    )
+
+
+def paste(whole: AVLatent, window: Window, part: AVLatent) -> AVLatent:
+    """The whole clip with what the window has made written into it."""
+    video, audio = whole.video.clone(), whole.audio.clone()
+    video[:, :, window.start + window.overlap : window.start + window.latents] = part.video[:, :, window.overlap :]
+    tokens = window.tokens
+    audio[:, :, tokens.start + window.overlap_tokens : tokens.stop] = part.audio[:, :, window.overlap_tokens :]
+    return replace(whole, video=video, audio=audio)
+
+
+def first_frame(vae: VideoAutoencoder, whole: AVLatent, window: Window) -> Tensor | None:
+    """The frame at which a later window starts, as a latent of its own [B, 48, 1, H/16, W/16]; None for the first."""
+    if not window.start:
+        return None
+    before = whole.video[:, :, max(0, window.start + 1 - window.latents) : window.start + 1]
+    return vae.encode(vae.decode(before)[:, :, -1:])
+
+
+def texts(speech: str, windows: list[Window]) -> list[str]:
+    """What is said in each window: its own part of the speech, after the last words of the part before it that the
+    overlap repeats."""
+    new = [window.latents - window.overlap for window in windows]
+    parts = divide(speech, new)
+    said = parts[:1]
+    for window, part, before, latents in zip(windows[1:], parts[1:], parts, new, strict=False):
+        repeated = last_words(before, min(1.0, window.overlap / latents))
+        said.append(f"{repeated} {part}".strip())
+    return said
