@@ -14,13 +14,13 @@ SMALL = (32, 48)  # height, width
 
 
 def grey(index: int, size: tuple[int, int] = SMALL) -> np.ndarray:
-    """A picture that tells its index by its brightness, up to 110."""
-    return np.full((*size, 3), 10 + 2 * index, np.uint8)
+    """A picture that tells its index, up to 60, by its brightness."""
+    return np.full((*size, 3), 10 + 4 * index, np.uint8)
 
 
 def index_of(pixels: np.ndarray) -> int:
     """The index that `grey` was given, from pixels of 0 to 255."""
-    return round((float(np.asarray(pixels, np.float64).mean()) - 10) / 2)
+    return round((float(np.asarray(pixels, np.float64).mean()) - 10) / 4)
 
 
 def tone(seconds: float, rate: int, hertz: float = 440.0, channels: int = 1) -> np.ndarray:
@@ -44,7 +44,7 @@ def write_video(
     source: str = "rgb24",
     matrix: int = 5,
     aspect: Fraction | None = None,
-    **settings,
+    color_range: int = 1,
 ) -> Path:
     """Pictures one after another at ``fps``, or at ``times`` in seconds; mono sound at 24 kHz from ``sound_start``."""
     pictures = list(pictures)
@@ -52,7 +52,7 @@ def write_video(
         stream = container.add_stream(codec, rate=Fraction(fps), options={"crf": "1"} if options is None else options)
         stream.height, stream.width, stream.pix_fmt = *pictures[0].shape[:2], pix_fmt
         context = stream.codec_context
-        context.colorspace, context.color_range = matrix, settings.get("color_range", 1)
+        context.colorspace, context.color_range = matrix, color_range
         if aspect:
             context.sample_aspect_ratio = aspect
         if times is not None:
@@ -62,10 +62,10 @@ def write_video(
             voice.layout = "mono"
         for index, picture in enumerate(pictures):
             frame = av.VideoFrame.from_ndarray(picture, format=source)
-            if source == "rgb24" and pix_fmt != "rgb24":
-                frame = frame.reformat(
-                    format=pix_fmt, dst_colorspace=matrix, dst_color_range=settings.get("color_range", 1)
-                )
+            if pix_fmt.startswith("yuv"):
+                frame = frame.reformat(format=pix_fmt, dst_colorspace=matrix, dst_color_range=color_range)
+            elif pix_fmt != source:
+                frame = frame.reformat(format=pix_fmt)
             if times is None:
                 frame.pts, frame.time_base = index, 1 / Fraction(fps)
             else:
