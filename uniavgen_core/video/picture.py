@@ -46,11 +46,16 @@ def fit_picture(picture: Tensor, height: int, width: int) -> Tensor:
     Raises ``ValueError`` for another shape or for numbers that are not finite.
     """
     check_picture(picture)
-    pixels = to_bytes(picture[0])
-    if pixels.shape[:2] != (height, width):
-        pixels = np.array(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR))
+    pixels = resize(to_bytes(picture[0]), height, width)
     fitted = torch.from_numpy(pixels).float() / 255 * 2 - 1  # [height, width, 3]
     return fitted.permute(2, 0, 1)[None, :, None].to(picture.device)
+
+
+def resize(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Pixels uint8 [H, W, 3] -> [height, width, 3], bilinear with antialiasing (released behaviour)."""
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    return np.array(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR))
 
 
 def check_picture(picture: Tensor) -> tuple[int, int]:

@@ -1,0 +1,209 @@
+"""A sound file -> samples -> what the model hears.
+
+file -> read_sound -> Sound -> to_model_sound -> [1, samples] at 24 kHz -> driving_tokens, voice_tokens -> [1, 80, L]
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from ..geometry import SAMPLE_RATE
+from ..media import declared_seconds, decode_what_can_be, moving_pictures, open_media
+from .mel import MIN_SAMPLES, log_mel, normalize, peak_normalize
+
+VOICE_PAUSE = 7200  # samples of silence after a reference voice: 0.3 s (released behaviour)
+MAX_RATE = 768_000
+GAP = 0.1  # seconds that timestamps may be off before the difference is filled with silence
+MISSING = 0.05  # share of the declared length that may be missing
+STOP_BAND = 120.0  # dB
+TRANSITION = 0.08  # share of the band below the lower Nyquist frequency in which the filter falls off
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Sound:
+    """Sound as a file holds it.
+
+    waveform: [channels, samples] float32, full scale is 1
+    sample_rate: samples a second
+    """
+
+    waveform: Tensor
+    sample_rate: int
+
+    @property
+    def seconds(self) -> float:
+        return self.waveform.shape[1] / self.sample_rate
+
+
+def read_sound(path: str | Path) -> Sound:
+    """The first sound track of a sound or video file, all of it.
+
+    In a video file, time 0 is the first picture: what sounds earlier is cut off, a later start is preceded by silence.
+    Places that cannot be decoded are silent, with a logged warning. Raises ``FileNotFoundError`` or ``ValueError`` with
+    a sentence, also if more than 5 % of the declared length is missing: half a voice would be cloned, or half a
+    clip driven, and no one would know why.
+    """
+    with open_media(path, "sound") as container:
+        if not container.streams.audio:
+            raise ValueError(f"{path} has no sound: give a file with a sound track")
+        stream = container.streams.audio[0]
+        pictures = moving_pictures(container)
+        start = None if pictures is None else _start(pictures)
+        declared = declared_seconds(container, stream)
+        cut_at = _seconds_of_edit_list(container, stream, start)
+        losses: list[str] = []
+        parts, rate, decoded = _place(decode_what_can_be(container, stream, losses), start, declared, path)
+    if not decoded:
+        reason = f"cannot be decoded ({losses[0]})" if losses else "has not a single sample"
+        raise ValueError(f"the sound of {path} {reason}: export it again")
+    if declared and decoded / rate < declared * (1 - MISSING) - GAP:
+        raise ValueError(
+            f"{path} declares {float(declared):.2f} s of sound but holds {decoded / rate:.2f} s: it was cut off or "
+            "is damaged; copy or export it again"
+        )
+    if losses:
+        log.warning("%s has %d damaged places in its sound, which are silent (%s)", path, len(losses), losses[0])
+    waveform = np.concatenate(parts, axis=1)
+    if cut_at is not None and 0 < waveform.shape[1] - cut_at * rate < GAP * rate:
+        waveform = np.ascontiguousarray(waveform[:, : max(0, round(cut_at * rate))])
+    if not waveform.shape[1]:
+        raise ValueError(f"the sound of {path} ends before its pictures start")
+    return Sound(torch.from_numpy(waveform), rate)
+
+
+def to_model_sound(waveform: Tensor, sample_rate: int) -> Tensor:
+    """Waveform [channels, samples] of any number type and rate -> [1, samples] mono, 24 kHz, float32.
+
+    Mono is the mean of the channels, as in the release; whole numbers are scaled by their type's full range.
+    round(samples * 24000 / rate) samples, at least 1, with no delay. Raises ``ValueError`` with a sentence.
+    """
+    if waveform.ndim != 2 or 0 in waveform.shape:
+        raise ValueError(f"a sound must be [channels, samples], with samples, not {list(waveform.shape)}")
+    if int(sample_rate) != sample_rate or not 1 <= sample_rate <= MAX_RATE:
+        raise ValueError(f"a sample rate of {sample_rate} Hz is not usable: it must be from 1 to {MAX_RATE}, and whole")
+    numbers = waveform.detach().cpu()
+    with np.errstate(invalid="ignore"):  # infinity minus infinity
+        mono = _full_scale((numbers.double() if numbers.is_floating_point() else numbers).numpy()).mean(axis=0)
+    if not np.isfinite(mono).all() or np.abs(mono).max() > np.finfo(np.float32).max:
+        raise ValueError("the sound holds samples that are NaN or infinite: export it again, or leave out what made it")
+    return torch.from_numpy(_resample(mono, int(sample_rate)).astype(np.float32))[None].to(waveform.device)
+
+
+def driving_tokens(sound: Sound) -> Tensor:
+    """Sound that a face is driven by -> audio tokens [1, 80, L], L = samples at 24 kHz // 240.
+
+    As loud as the model knows it (released behaviour); shorter than 17 ms is filled up with silence to one token.
+    """
+    return _tokens(sound, pause=0)
+
+
+def voice_tokens(sound: Sound) -> Tensor:
+    """A reference voice -> audio tokens [1, 80, R], with 0.3 s of silence after it (released behaviour)."""
+    return _tokens(sound, pause=VOICE_PAUSE)
+
+
+def _tokens(sound: Sound, pause: int) -> Tensor:
+    waveform = peak_normalize(to_model_sound(sound.waveform, sound.sample_rate))
+    waveform = pad(waveform, (0, max(pause, MIN_SAMPLES - waveform.shape[1])))
+    return normalize(log_mel(waveform))
+
+
+def _start(stream: av.stream.Stream) -> Fraction | None:
+    return None if stream.start_time is None else stream.start_time * stream.time_base
+
+
+def _seconds_of_edit_list(
+    container: av.container.InputContainer, stream: av.AudioStream, start: Fraction | None
+) -> Fraction | None:
+    """How long after ``start`` an MP4's sound ends. That may be inside of a coded frame, which FFmpeg gives whole."""
+    begin, declared = _start(stream), declared_seconds(container, stream)
+    if begin is None or declared is None or "mp4" not in container.format.name.split(","):
+        return None
+    return begin + declared - (begin if start is None else start)
+
+
+def _place(
+    frames: Iterable[av.AudioFrame], start: Fraction | None, declared: Fraction | None, path: str | Path
+) -> tuple[list[np.ndarray], int, int]:
+    """Frames in their places -> parts to be joined [C, n], their rate, and how many samples were decoded.
+
+    Time 0 is ``start``, or the first frame. A frame that is later than the samples so far is preceded by silence.
+    """
+    parts: list[np.ndarray] = []
+    rate = position = decoded = 0  # position: of the next sample, in samples from time 0
+    for frame in frames:
+        samples = _samples(frame)
+        if not parts:
+            rate, channels = frame.sample_rate, samples.shape[0]
+            parts.append(np.zeros((channels, 0), np.float32))
+            if start is None and frame.time is not None:
+                start = frame.pts * frame.time_base
+        if (frame.sample_rate, samples.shape[0]) != (rate, channels):
+            raise ValueError(
+                f"the sound of {path} changes from {channels} channels at {rate} Hz to {samples.shape[0]} at "
+                f"{frame.sample_rate} Hz in the middle: export it again with one layout"
+            )
+        decoded += samples.shape[1]
+        begin = position
+        if frame.time is not None and start is not None:
+            begin = round((frame.pts * frame.time_base - start) * rate)
+            late = (begin - position) / rate
+            believable = GAP < late <= (declared or 0) + 60 or (decoded == samples.shape[1] and late <= GAP)
+            begin = begin if believable else position
+        parts.append(np.zeros((channels, max(0, begin - position)), np.float32))
+        parts.append(samples[:, max(0, -begin) :])
+        position = begin + samples.shape[1]
+    return parts, rate, decoded
+
+
+def _samples(frame: av.AudioFrame) -> np.ndarray:
+    """[C, n] float32."""
+    values = frame.to_ndarray()
+    if not frame.format.is_planar:  # [1, n * C], one moment after another
+        values = values.reshape(-1, frame.layout.nb_channels).T
+    return _full_scale(values).astype(np.float32)
+
+
+def _full_scale(values: np.ndarray) -> np.ndarray:
+    """Samples of any number type -> float64; whole numbers by their type's range, so that full scale is 1."""
+    if values.dtype.kind not in "iuf":
+        raise ValueError(f"a sound cannot consist of {values.dtype} numbers: give whole or real ones")
+    if values.dtype.kind == "f":
+        return values.astype(np.float64)
+    half = 2.0 ** (8 * values.dtype.itemsize - 1)
+    return (values - half if values.dtype.kind == "u" else values.astype(np.float64)) / half
+
+
+def _resample(samples: np.ndarray, rate: int) -> np.ndarray:
+    """Samples [n] -> [round(n * 24000 / rate)] by one zero-phase polyphase filter."""
+    from scipy.signal import resample_poly
+
+    if rate == SAMPLE_RATE:
+        return samples
+    common = math.gcd(SAMPLE_RATE, rate)
+    up, down = SAMPLE_RATE // common, rate // common
+    wanted = max(1, round(Fraction(samples.shape[0] * up, down)))
+    return resample_poly(samples, up, down, window=_low_pass(max(up, down)))[:wanted]
+
+
+@lru_cache(maxsize=8)
+def _low_pass(factor: int) -> np.ndarray:
+    """A Kaiser filter that passes 92 % of the band kept and stops everything beyond it by 120 dB."""
+    from scipy.signal import firwin
+
+    half = math.ceil((STOP_BAND - 7.95) / (2.285 * math.pi * TRANSITION) / 2) * factor
+    return firwin(2 * half + 1, (1 - TRANSITION / 2) / factor, window=("kaiser", 0.1102 * (STOP_BAND - 8.7)))
