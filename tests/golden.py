@@ -23,20 +23,15 @@ if __name__ == "__main__":  # as a script, from a checkout that is not installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from uniavgen_core.config import BranchConfig, InteractionConfig, ModelConfig
+from uniavgen_core.geometry import ClipLength
 from uniavgen_core.model import JointModel
 from uniavgen_core.sampling import Guidance, sample, timesteps
-from uniavgen_core.types import JOINT, TO_AUDIO_ONLY, TO_VIDEO_ONLY, AVLatent, Conditions, Interaction
+from uniavgen_core.task import Given, plan
+from uniavgen_core.types import AVLatent, Conditions, Interaction
 
 FORWARD_BOUND, SAMPLING_BOUND = 1e-5, 1e-4
 
-# task number of the released code -> interaction of the conditional and of the plain unconditional pass
-TASKS = {
-    0: (JOINT, JOINT),
-    1: (TO_VIDEO_ONLY, JOINT),
-    2: (TO_VIDEO_ONLY, TO_VIDEO_ONLY),
-    3: (TO_AUDIO_ONLY, TO_AUDIO_ONLY),
-}
-VOICE_TASK, AUDIO_TASK, DUBBING_TASK = 1, 2, 3
+VOICE_TASK, AUDIO_TASK, DUBBING_TASK = 1, 2, 3  # numbers of the released code; 0 is the joint task
 
 
 @dataclass(frozen=True)
@@ -120,14 +115,15 @@ def run_forward(model: JointModel, inputs: dict[str, Tensor], case: dict) -> dic
 
 def run_sampling(model: JointModel, inputs: dict[str, Tensor], noise: AVLatent, case: dict) -> dict[str, Tensor]:
     task = case["task"]
-    interaction, negative_interaction = TASKS[task]
-    dubbing, tokens = task == DUBBING_TASK, inputs["cond_audio"].shape[1]
-    latent = make_latent(
-        inputs,
-        clip=dubbing,
-        clean_video=inputs["cond_video"].shape[2] if dubbing else 1,
-        clean_audio=tokens if task == AUDIO_TASK else 0,
+    given = Given(
+        inputs["ref_image"],
+        video=inputs["cond_video"] if task == DUBBING_TASK else None,
+        audio=inputs["cond_audio"].transpose(1, 2) if task == AUDIO_TASK else None,
+        voice=inputs["ref_audio"].transpose(1, 2) if task == VOICE_TASK else None,
     )
+    latents, tokens = noise.video.shape[2], noise.audio.shape[2]
+    planned = plan(given, ClipLength.from_latents(latents), noise.audio.shape[1], tokens)
+    voice = given.voice is not None
     guidance = Guidance(
         scale_video=case["s_v"],
         scale_audio=case["s_a"],
@@ -136,9 +132,9 @@ def run_sampling(model: JointModel, inputs: dict[str, Tensor], noise: AVLatent, 
     )
     result, _ = sample(
         model,
-        latent,
-        make_conditions(inputs, "", task == VOICE_TASK, interaction),
-        make_conditions(inputs, "negative_", task == VOICE_TASK, negative_interaction),
+        planned.latent,
+        make_conditions(inputs, "", voice, planned.interaction),
+        make_conditions(inputs, "negative_", voice, planned.negative_interaction),
         guidance,
         timesteps(case["steps"], case["shift"]),
         noise,

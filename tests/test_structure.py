@@ -36,9 +36,21 @@ LAYERS = {
     "checkpoint": {"model", "geometry", "types", "config"},
     "bundle": {"model", "text", "types"},
     "tiny": {"bundle", "checkpoint", "model", "text", "audio", "video", "geometry", "types", "config"},
-    "task": {"geometry", "types"},
+    "task": {"audio", "geometry", "types"},
     "windows": {"text", "geometry", "types"},
-    "pipeline": {"task", "windows", "bundle", "sampling", "model", "text", "audio", "video", "geometry", "types", "config"},
+    "pipeline": {
+        "task",
+        "windows",
+        "bundle",
+        "sampling",
+        "model",
+        "text",
+        "audio",
+        "video",
+        "geometry",
+        "types",
+        "config",
+    },
     "__main__": {"pipeline", "tiny", "sampling", "text", "video", "geometry", "types", "config", "checkpoint"},
 }
 

@@ -22,7 +22,9 @@ class ClockVae:
 
     def decode(self, latents: Tensor) -> Tensor:
         first, rest = latents[:, :, :1], latents[:, :, 1:]
-        counted = rest.repeat_interleave(4, dim=2) + torch.tensor([-3.0, -2, -1, 0]).repeat(rest.shape[2]).view(-1, 1, 1)
+        counted = rest.repeat_interleave(4, dim=2) + torch.tensor([-3.0, -2, -1, 0]).repeat(rest.shape[2]).view(
+            -1, 1, 1
+        )
         return torch.cat((first, counted), dim=2)
 
 
@@ -86,7 +88,10 @@ def test_an_overlap_that_cannot_be(overlap: int) -> None:
 
 def test_speech_is_cut_at_sentences_then_pauses_then_words() -> None:
     assert divide("One two three. Four five six seven.", [1, 1]) == ["One two three.", "Four five six seven."]
-    assert divide("Here it goes on and on, with a pause in it", [1, 1]) == ["Here it goes on and on,", "with a pause in it"]
+    assert divide("Here it goes on and on, with a pause in it", [1, 1]) == [
+        "Here it goes on and on,",
+        "with a pause in it",
+    ]
     assert divide("alpha beta gamma delta", [1, 1]) == ["alpha beta", "gamma delta"]
     assert divide("今天天气真好。我们去公园散步吧。", [1, 1]) == ["今天天气真好。", "我们去公园散步吧。"]
     assert divide("One. Two. Three. Four.", [3, 1]) == ["One. Two. Three.", "Four."]
@@ -118,5 +123,5 @@ def test_a_window_hears_the_words_it_repeats() -> None:
 def test_speech_that_is_far_too_long_says_how_long_it_takes() -> None:
     assert seconds_of("x" * 150) == 10
     check_fits("x" * 150, 5.1)
-    with pytest.raises(ValueError, match="takes about 20 s to say and the clip lasts 5.1 s: .* ask for 321 frames"):
+    with pytest.raises(ValueError, match=r"takes about 20 s to say and the clip lasts 5.1 s: .* ask for 321 frames"):
         check_fits("x" * 300, 5.0625)

@@ -28,6 +28,11 @@ def check_frames(frames: int) -> int:
     return frames
 
 
+def cover_frames(frames: int) -> int:
+    """The shortest clip of 4n + 1 frames that holds so many."""
+    return -(-(frames - 1) // TEMPORAL_STRIDE) * TEMPORAL_STRIDE + 1
+
+
 def check_size(width: int, height: int) -> tuple[int, int]:
     """Returns ``(width, height)`` in pixels if both are positive multiples of 32, else raises ``ValueError``."""
     for name, value in (("width", width), ("height", height)):

@@ -1,13 +1,13 @@
-"""The whole way from a portrait and two texts to a clip.
+"""The whole way from what is given and two texts to a clip.
 
-caption, speech -> encode_text -> Text ----+
-                                           v
-picture -------------------------------> condition -> AVLatent, Conditions -> sample -> AVLatent -> decode -> Clip
+picture, voice, sound, footage, earlier -> encode_given -> plan -+-> window by window: cut, sample, paste -> decode
+caption, speech -> scripts_of -> conditions ---------------------+
 """
 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,13 +15,16 @@ import torch
 from torch import Tensor
 
 from .audio.mel import denormalize
+from .audio.sound import Sound, driving_tokens, voice_tokens
 from .bundle import Bundle
-from .geometry import SAMPLE_RATE, TRAINED_FRAMES, VIDEO_FPS, ClipLength, check_size, fit_size
+from .geometry import SAMPLE_RATE, TRAINED_FRAMES, VIDEO_FPS, ClipLength, check_size, cover_frames, fit_size
 from .sampling import Guidance, draw_noise, sample, timesteps
-from .text.speech import empty_speech, speech_ids, tokenize
+from .task import Given, interactions, plan
+from .text.script import Script, check_fits
 from .types import AVLatent, Clip, Conditions
 from .video.mux import fit_sound
 from .video.picture import check_picture, fit_picture
+from .windows import OVERLAP, Window, cut, first_frame, paste, plan_windows, texts
 
 MAX_ASPECT = 4  # longer pictures would become clips of a size no one asked for
 Callback = Callable[[int, int, AVLatent], None]
@@ -29,74 +32,217 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Text:
-    """What is seen, encoded [1, N, text_dim], and what is said, as ids [1, M]."""
+class Material:
+    """What is given besides the texts. What is there decides the task (see `task`).
 
-    caption: Tensor
-    speech: Tensor
+    picture: [1, H, W, 3] in [0, 1], the person; may be missing where footage or an earlier clip shows it
+    voice, transcript: how the person should sound, and what is said there
+    sound: all that is heard (audio-driven)
+    footage: [F, H, W, 3] in [0, 1] at 16 fps, all that is seen (dubbing)
+    earlier: a clip at 16 fps to go on from, with its sound (continuation)
+    """
+
+    picture: Tensor | None = None
+    voice: Sound | None = None
+    transcript: str = ""
+    sound: Sound | None = None
+    footage: Tensor | None = None
+    earlier: Clip | None = None
+
+    def check(self) -> None:
+        """Raises ``ValueError`` for combinations that make no sense."""
+        if self.picture is None and self.footage is None and self.earlier is None:
+            raise ValueError("there is no one to see: give a picture of the person")
+        given = [
+            name
+            for name, value in (("sound", self.sound), ("footage", self.footage), ("an earlier clip", self.earlier))
+            if value is not None
+        ]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} cannot be given together: each says how the clip goes")
+        if self.voice is not None and self.sound is not None:
+            raise ValueError("a reference voice is of no use where all sound is given: leave one of the two out")
+        if self.voice is not None and not self.transcript.strip():
+            raise ValueError(
+                "the reference voice needs its transcript, what is said in it word for word: without one the model "
+                "takes the voice for the beginning of the speech, and words get lost or are said twice"
+            )
+        if self.voice is None and self.transcript.strip():
+            raise ValueError("there is a transcript but no reference voice it belongs to: give both or neither")
+
+    @property
+    def person(self) -> Tensor:
+        """The picture of the person: [1, H, W, 3]."""
+        if self.picture is not None:
+            return self.picture
+        return (self.earlier.frames if self.footage is None else self.footage)[:1]
 
 
 @torch.no_grad()
-def joint(
+def generate(
     bundle: Bundle,
+    material: Material,
     *,
-    picture: Tensor,
     speech: str,
     caption: str,
     language: str = "auto",
-    frames: int = TRAINED_FRAMES,
+    frames: int | None = None,
     width: int | None = None,
     height: int | None = None,
     steps: int = 50,
     shift: float = 5.0,
     guidance: Guidance | None = None,
     seed: int = 0,
+    window: int = TRAINED_FRAMES,
+    overlap: int = OVERLAP,
     callback: Callback | None = None,
 ) -> Clip:
-    """The person of ``picture`` [1, H, W, 3] in [0, 1] says ``speech`` in the scene that ``caption`` describes.
+    """The person says ``speech`` in the scene that ``caption`` describes; what is given stays as it is.
 
     language: of the speech, "auto", "en" or "zh"
-    frames: pictures at 16 fps, 4n + 1
+    frames: pictures at 16 fps, 4n + 1; None is as many as sound or footage need, else 81. Of a continuation, the
+        frames of one window: the last ``overlap`` latents of the earlier clip, and what comes after them
     width, height: pixels, multiples of 32; without them the picture's own shape at the model's size
     guidance: None is the release's, for a model of this depth
-    callback: called after each step with its index, the number of steps and the present guess of the latents
+    window, overlap: clips longer than ``window`` frames are made window by window, each going on from the last
+        ``overlap`` latents
+    callback: called after each step with its index, the number of steps in all and the present guess of the latents
 
     Raises ``ValueError`` with a sentence, before anything is encoded, if an argument is unfit.
     """
-    length = ClipLength(frames)
-    height, width = clip_size(check_picture(picture), height, width, bundle.short_side)
+    material.check()
+    length = clip_length(material, frames)
+    windows = plan_windows(length, window, overlap)
+    height, width = clip_size(check_picture(material.person), height, width, bundle.short_side)
     schedule = timesteps(steps, shift)
     guidance = guidance or Guidance.for_layers(bundle.model.config.num_layers)
     guidance.check_layers(bundle.model.config.num_layers)
     check_seed(seed)
-    ids = known_speech(bundle, speech, language)
+    scripts = scripts_of(bundle, material, speech, language, length, windows)
 
-    positive_text = encode_text(bundle, caption, ids)
-    negative_text = encode_text(bundle, "", empty_speech())
-    latent, positive, negative = condition(
-        bundle, fit_picture(picture, height, width), length, positive_text, negative_text
+    given = encode_given(bundle, material, height, width, length, overlap)
+    whole = plan(given, length, bundle.model.config.mel_bins).latent
+    for index, part_window in enumerate(windows):
+        part = cut(whole, part_window, first_frame(bundle.vae, whole, part_window))
+        positive, negative = conditions(bundle, part, given, caption, scripts[index])
+        result, _ = sample(
+            bundle.model,
+            part,
+            positive,
+            negative,
+            guidance,
+            schedule,
+            draw_noise(part, (seed + index) % 2**64),
+            callback and (lambda i, n, guess, index=index: callback(index * n + i, n * len(windows), guess)),
+        )
+        whole = paste(whole, part_window, result.with_clean_from(part))
+    return decode(bundle, whole, length)
+
+
+def scripts_of(
+    bundle: Bundle, material: Material, speech: str, language: str, length: ClipLength, windows: list[Window]
+) -> list[Script]:
+    """What is said in each window. What the vocabulary lacks is spoken as a pause, which is logged by name."""
+    vocabulary, known = bundle.vocabulary, bundle.model.config.speech_vocab
+    if len(vocabulary) != known:
+        raise ValueError(
+            f"the speech vocabulary has {len(vocabulary)} entries, the model needs {known}: "
+            "use the vocabulary that belongs to the model"
+        )
+    script = Script(speech, vocabulary, language, material.transcript.strip())
+    if material.sound is None:
+        script.ids()
+        check_fits(speech, length.seconds)
+    if unknown := script.unknown():
+        log.warning("not in the model's vocabulary, so not spoken: %s", ", ".join(map(repr, unknown)))
+    return [script.saying(text) for text in texts(speech, windows)]
+
+
+def encode_given(
+    bundle: Bundle, material: Material, height: int, width: int, length: ClipLength, overlap: int
+) -> Given:
+    """Pictures and sounds -> latents and tokens on the model's device."""
+    device = next(bundle.model.parameters()).device
+
+    def encode(frames: Tensor) -> Tensor:  # [F, H, W, 3] in [0, 1] -> [1, 48, T, H/16, W/16]
+        fitted = torch.cat([fit_picture(frame[None], height, width) for frame in frames], dim=2)
+        return bundle.vae.encode(fitted).to(device, torch.float32)
+
+    image, video, audio = encode(material.person), None, None
+    if material.sound is not None:
+        audio = driving_tokens(material.sound)[..., : length.tokens]
+        silence = driving_tokens(Sound(torch.zeros(1, SAMPLE_RATE), SAMPLE_RATE))[..., :1]
+        audio = torch.cat((audio, silence.expand(-1, -1, length.tokens - audio.shape[2])), dim=2)
+    if material.footage is not None:
+        last = material.footage[-1:].expand(length.frames - len(material.footage), -1, -1, -1)
+        video = encode(torch.cat((material.footage, last)))
+    if material.earlier is not None:
+        tail = last_part(material.earlier, overlap)
+        video = encode(tail.frames)
+        audio = driving_tokens(Sound(tail.waveform, tail.sample_rate))
+        audio = audio[..., : ClipLength.from_latents(overlap).tokens]
+    voice = None if material.voice is None else voice_tokens(material.voice).to(device)
+    return Given(image, video, None if audio is None else audio.to(device), voice)
+
+
+def last_part(clip: Clip, latents: int) -> Clip:
+    """The end of a clip at 16 fps, so many latents long, with its sound as loud as the whole clip's would be.
+
+    Raises ``ValueError`` if the clip is shorter.
+    """
+    frames = ClipLength.from_latents(latents).frames
+    if clip.fps != VIDEO_FPS or len(clip.frames) < frames:
+        raise ValueError(
+            f"the earlier clip has {len(clip.frames)} frames at {clip.fps} fps: to go on from {latents} latents it "
+            f"needs at least {frames} at {VIDEO_FPS}; give a longer clip or a smaller overlap"
+        )
+    start = round((len(clip.frames) - frames) / VIDEO_FPS * clip.sample_rate)
+    length = round(len(clip.frames) / VIDEO_FPS * clip.sample_rate)
+    waveform = fit_sound(clip.waveform, length)[:, start:]
+    return Clip(clip.frames[-frames:], waveform, clip.fps, clip.sample_rate)
+
+
+def join(earlier: Clip, later: Clip, overlap: int) -> Clip:
+    """A clip and what goes on from its last ``overlap`` latents, in one. Both at 16 fps, one rate of sound, mono."""
+    frames = ClipLength.from_latents(overlap).frames
+    sound = fit_sound(earlier.waveform, len(earlier.frames) * later.sample_rate // VIDEO_FPS)
+    after = later.waveform[:, frames * later.sample_rate // VIDEO_FPS :]
+    return Clip(
+        torch.cat((earlier.frames, later.frames[frames:])),
+        torch.cat((sound, after), dim=1),
+        later.fps,
+        later.sample_rate,
     )
-    noise = draw_noise(latent, seed)
-    result, _ = sample(bundle.model, latent, positive, negative, guidance, schedule, noise, callback)
-    return decode(bundle, result.with_clean_from(latent), length)
 
 
-def encode_text(bundle: Bundle, caption: str, ids: Tensor) -> Text:
-    """Caption and speech ids [1, M] -> what the model reads."""
-    return Text(bundle.caption_encoder.encode([caption]), ids)
+def conditions(
+    bundle: Bundle, part: AVLatent, given: Given, caption: str, script: Script
+) -> tuple[Conditions, Conditions]:
+    """What the conditional and the unconditional pass of a window are told."""
+    device = part.video.device
+    said = script.ids() if script.text.strip() else script.negative_ids()
+    told = ((caption, said), ("", script.negative_ids()))
+    return tuple(
+        Conditions(bundle.caption_encoder.encode([seen]).to(device), ids.to(device), given.image, given.voice, way)
+        for (seen, ids), way in zip(told, interactions(part, given.voice is not None), strict=True)
+    )
 
 
-def condition(
-    bundle: Bundle, image: Tensor, length: ClipLength, positive: Text, negative: Text
-) -> tuple[AVLatent, Conditions, Conditions]:
-    """The joint task: the image [1, 3, 1, H, W] in [-1, 1] is the reference, and the clip's first frame is given."""
-    config, device = bundle.model.config, next(bundle.model.parameters()).device
-    reference = bundle.vae.encode(image).to(device, torch.float32)  # [1, 48, 1, H/16, W/16]
-    rest = torch.zeros_like(reference).repeat(1, 1, length.latents - 1, 1, 1)
-    video = torch.cat((reference, rest), dim=2)  # [1, 48, T, H/16, W/16]
-    audio = torch.zeros(1, config.mel_bins, length.tokens, device=device)
-    texts = (Conditions(text.caption.to(device), text.speech.to(device), reference) for text in (positive, negative))
-    return AVLatent(video, audio, clean_video=1), *texts
+def clip_length(material: Material, frames: int | None) -> ClipLength:
+    """How long the clip is. Raises ``ValueError`` if what is given does not fit it."""
+    if material.footage is not None:
+        needed, what = len(material.footage), "footage"
+    elif material.sound is not None:
+        needed, what = max(1, math.ceil(material.sound.seconds * VIDEO_FPS)), "sound"
+    else:
+        return ClipLength(TRAINED_FRAMES if frames is None else frames)
+    length = ClipLength(cover_frames(needed) if frames is None else frames)
+    if length.frames < needed:
+        raise ValueError(
+            f"the {what} lasts {needed / VIDEO_FPS:.2f} s, the clip of {length.frames} frames {length.seconds:.2f} s: "
+            f"ask for {cover_frames(needed)} frames, or for none to take them all"
+        )
+    return length
 
 
 def decode(bundle: Bundle, latent: AVLatent, length: ClipLength) -> Clip:
@@ -123,21 +269,6 @@ def clip_size(picture: tuple[int, int], height: int | None, width: int | None, s
             "or give width and height"
         )
     return fit_size(*picture, short_side)
-
-
-def known_speech(bundle: Bundle, speech: str, language: str) -> Tensor:
-    """Speech ids [1, M]. What the vocabulary lacks is spoken as a pause, which is logged by name."""
-    vocabulary, known = bundle.vocabulary, bundle.model.config.speech_vocab
-    if len(vocabulary) != known:
-        raise ValueError(
-            f"the speech vocabulary has {len(vocabulary)} entries, the model needs {known}: "
-            "use the vocabulary that belongs to the model"
-        )
-    ids = speech_ids(speech, language, vocabulary)
-    unknown = vocabulary.unknown(tokenize(speech, language))
-    if unknown:
-        log.warning("not in the model's vocabulary, so not spoken: %s", ", ".join(map(repr, unknown)))
-    return ids
 
 
 def check_seed(seed: int) -> int:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .audio.mel import MEL_BINS
 from .geometry import ClipLength
 from .types import JOINT, TO_AUDIO_ONLY, TO_VIDEO_ONLY, AVLatent, Interaction
 
@@ -50,8 +51,10 @@ class Plan:
     negative_interaction: Interaction
 
 
-def plan(given: Given, length: ClipLength, mel_bins: int = 80) -> Plan:
+def plan(given: Given, length: ClipLength, mel_bins: int = MEL_BINS, tokens: int | None = None) -> Plan:
     """Fills a clip of ``length`` with what is given. Raises ``ValueError`` if that is longer than the clip.
+
+    tokens: of the clip's audio, if not as many as its length has
 
     Nothing is left to draw in dubbing, so sound only listens; nothing is left to say when all audio is given, so
     video only listens. With a reference voice the conditional pass keeps the sound from seeing, the unconditional
@@ -60,21 +63,22 @@ def plan(given: Given, length: ClipLength, mel_bins: int = 80) -> Plan:
     video = given.image if given.video is None else given.video
     audio = video.new_zeros(video.shape[0], mel_bins, 0) if given.audio is None else given.audio
     clean_video, clean_audio = video.shape[2], audio.shape[2]
+    tokens = length.tokens if tokens is None else tokens
     if clean_video > length.latents:
         raise ValueError(
             f"the given video has {ClipLength.from_latents(clean_video).frames} frames, more than the clip's "
             f"{length.frames}: ask for a longer clip or give less"
         )
-    if clean_audio > length.tokens:
+    if clean_audio > tokens:
         raise ValueError(
             f"the given sound lasts {clean_audio / 100:g} s, longer than the clip's {length.seconds:g} s: ask for a "
             "longer clip or give less"
         )
-    if clean_video == length.latents and clean_audio == length.tokens:
+    if clean_video == length.latents and clean_audio == tokens:
         raise ValueError("all pictures and all sound of the clip are given, so nothing is left to generate")
     latent = AVLatent(
         torch.nn.functional.pad(video, (0, 0, 0, 0, 0, length.latents - clean_video)),
-        torch.nn.functional.pad(audio, (0, length.tokens - clean_audio)),
+        torch.nn.functional.pad(audio, (0, tokens - clean_audio)),
         clean_video,
         clean_audio,
     )

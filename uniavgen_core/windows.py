@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from .geometry import TEMPORAL_STRIDE, TRAINED_FRAMES, ClipLength
+from .geometry import TRAINED_FRAMES, ClipLength
 from .text.script import divide, last_words
 from .types import AVLatent, VideoAutoencoder
 

@@ -1,11 +1,11 @@
-"""What is said in a clip, with what its reference voice says: texts -> ids of the conditional and unconditional pass."""
+"""What is said in a clip, after what its reference voice says: texts -> ids of both passes; long texts in parts."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -36,6 +36,10 @@ class Script:
     vocabulary: Vocabulary
     language: str = "auto"
     transcript: str = ""
+
+    def saying(self, text: str) -> Script:
+        """The same voice with another text."""
+        return replace(self, text=text)
 
     def tokens(self) -> list[str]:
         """Tokens of the conditional pass: transcript, a space, text."""

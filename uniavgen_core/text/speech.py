@@ -13,8 +13,6 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from .vocabulary import Vocabulary
-
 FILLER = -1
 MIN_TOKENS = 10
 LANGUAGES = ("auto", "en", "zh")
