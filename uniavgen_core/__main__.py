@@ -65,7 +65,8 @@ def run(options: argparse.Namespace) -> None:
     material, footage = read_material(options)
     material.check()
     bundle = {"tiny": load_tiny}[options.model](*place_of(options))
-    with tqdm(total=options.steps, desc="sampling", unit="step", delay=0.2, file=sys.stderr) as bar:
+    # a delay: no bar before the first step, so that none stands above an error
+    with tqdm(total=options.steps, desc="sampling", unit="step", delay=1e-9, file=sys.stderr) as bar:
 
         def step_done(step: int, steps: int, guess: object) -> None:
             bar.total = steps
