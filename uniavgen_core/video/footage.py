@@ -26,6 +26,7 @@ from .picture import resize
 ROUNDING = Fraction(1, 1000)  # seconds: Matroska and FLV round their timestamps to milliseconds
 MISSING_SECONDS = Fraction(1, 10)  # what may be missing of the declared length
 MAX_SECONDS = 24 * 3600
+FULL = 2  # FFmpeg's number for colours from 0 to 255
 
 log = logging.getLogger(__name__)
 
@@ -215,7 +216,9 @@ def _upright(frame: av.VideoFrame, footage: Footage) -> np.ndarray:
         image = Image.fromarray(frame.to_ndarray(format="rgba"))
         pixels = np.array(Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB"))
     else:
-        pixels = frame.to_ndarray(format="rgb24")
+        # said explicitly: the first PyAV versions that ComfyUI allows take all for BT.601
+        source = {"src_colorspace": int(frame.colorspace), "src_color_range": int(frame.color_range)}
+        pixels = frame.reformat(format="rgb24", dst_color_range=FULL, **source).to_ndarray()
     swap, mirror, flip = _orientation(frame)
     if swap:
         pixels = pixels.swapaxes(0, 1)
