@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from uniavgen_core.text import speech
-from uniavgen_core.text.speech import empty_speech, speech_ids, tokenize
+from uniavgen_core.text.script import Script
+from uniavgen_core.text.speech import empty_speech, tokenize
 from uniavgen_core.text.vocabulary import Vocabulary
 
 CASES = json.loads((Path(__file__).parent / "data" / "speech_text.json").read_text(encoding="utf-8"))
@@ -64,17 +65,27 @@ def test_unknown_language() -> None:
 
 
 def test_short_speech_is_filled_up_to_ten() -> None:
-    ids = speech_ids("ab!", "en", LETTERS)
+    ids = Script("ab!", LETTERS).ids()
     assert ids.dtype == torch.int64
     assert ids.tolist() == [[1, 2, 0, *[-1] * 7]]
-    assert speech_ids("abcdefghijk", "en", LETTERS).tolist() == [list(range(1, 12))]
+    assert Script("abcdefghijk", LETTERS).ids().tolist() == [list(range(1, 12))]
     assert empty_speech().tolist() == [[-1] * 10]
 
 
 @pytest.mark.parametrize("text", ["", "  \n\t", "\u200b", "\u3000"])
 def test_empty_speech_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="the speech is empty"):
-        speech_ids(text, "auto", LETTERS)
+        Script(text, LETTERS).ids()
+
+
+def test_a_transcript_comes_before_the_text_in_both_passes() -> None:
+    """The release: transcript, a space, text; without the text, the transcript and a space."""
+    script = Script("de fghijkl", LETTERS, "en", "abc")
+    assert script.ids().tolist() == [[1, 2, 3, 0, 4, 5, 0, *range(6, 13)]]
+    assert script.negative_ids().tolist() == [[1, 2, 3, 0, *[-1] * 6]]
+    assert script.saying("x").ids().tolist() == [[1, 2, 3, 0, 24, *[-1] * 5]]
+    assert Script("de", LETTERS).negative_ids().tolist() == empty_speech().tolist()
+    assert Script("é", LETTERS, "en", "ü").unknown() == ["ü", "é"]
 
 
 def test_unknown_tokens_are_named_once_in_their_order() -> None:
