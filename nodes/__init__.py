@@ -9,6 +9,7 @@ from .decode import UniAVGenVocosDecode
 from .encode import UniAVGenTextEncode
 from .files import register_folder
 from .load import LoadUniAVGen
+from .long import UniAVGenLongSampler
 from .mux import UniAVGenMux
 from .sample import UniAVGenGuider, UniAVGenJointSampler, UniAVGenSchedule
 
@@ -25,6 +26,7 @@ class UniAVGenExtension(ComfyExtension):
             UniAVGenSchedule,
             UniAVGenGuider,
             UniAVGenJointSampler,
+            UniAVGenLongSampler,
             UniAVGenVocosDecode,
             UniAVGenMux,
         ]
