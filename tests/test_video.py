@@ -215,7 +215,7 @@ def test_an_old_file_is_replaced(tmp_path: Path) -> None:
         ({"frames": torch.zeros(0, 32, 32, 3)}, r"\[frames, height, width, 3\]"),
         ({"frames": torch.zeros(5, 31, 32, 3)}, "even sizes, not 32 x 31"),
         ({"frames": torch.full((5, 32, 32, 3), math.nan)}, "pictures of the clip hold numbers that are NaN"),
-        ({"waveform": torch.full((1, 100), math.inf)}, "sound of the clip hold numbers that are NaN or infinite"),
+        ({"waveform": torch.full((1, 100), math.inf)}, "sound of the clip holds numbers that are NaN or infinite"),
         ({"waveform": torch.zeros(3, 100)}, "1 or 2 channels"),
         ({"waveform": torch.zeros(100)}, "1 or 2 channels"),
         ({"sample_rate": 22_000}, "no sample rate of 22000 Hz"),

@@ -39,6 +39,7 @@ class Footage:
     rate: average pictures a second
     pts: when each picture comes, in units of ``time_base`` seconds, rising
     duration: seconds from the first picture's start to the last one's end
+    turned: whether the file holds it otherwise than it is shown
     """
 
     path: Path
@@ -49,6 +50,7 @@ class Footage:
     time_base: Fraction
     duration: Fraction
     has_sound: bool
+    turned: bool = False
 
     @property
     def times(self) -> list[Fraction]:
@@ -75,6 +77,7 @@ def read_footage(path: str | Path) -> Footage:
             moment = _moment(frame, path)
             if not pts:
                 height, width = _upright_size(frame, stream.sample_aspect_ratio)
+                turned = any(_orientation(frame))
             if not pts or moment > pts[-1]:  # a second picture for the same moment is never seen
                 pts.append(moment)
                 last = getattr(frame, "duration", 0)
@@ -95,7 +98,7 @@ def read_footage(path: str | Path) -> Footage:
         raise ValueError(f"the pictures of {path} claim to last {float(duration) / 3600:.0f} hours: export it again")
     if losses:
         log.warning("%s is damaged in %d places, which show the picture before (%s)", path, len(losses), losses[0])
-    return Footage(Path(path), width, height, rate, tuple(pts), time_base, duration, has_sound)
+    return Footage(Path(path), width, height, rate, tuple(pts), time_base, duration, has_sound, turned)
 
 
 def resample_times(times: Sequence[float | Fraction], duration: float | Fraction, fps: int = VIDEO_FPS) -> list[int]:

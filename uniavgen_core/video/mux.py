@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import uuid
 from collections.abc import Iterator
@@ -17,11 +18,14 @@ from av.video.reformatter import ColorRange, Colorspace
 from torch import Tensor
 from torch.nn.functional import pad
 
+from ..media import moving_pictures, open_media
 from ..types import Clip
+from .footage import Footage
 from .picture import to_bytes
 
 AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
 AAC_FRAME = 1024  # samples
+COPIED = ("h264", "hevc", "av1", "vp9", "mpeg4")  # codecs whose packets MP4 holds as they are
 BT709 = 1  # H.264's number for these primaries, transfer and matrix
 
 
@@ -62,12 +66,60 @@ def write_mp4(path: str | Path, clip: Clip, *, crf: int = 18, bits_per_channel: 
         # the edit list counts in the movie's time scale: in samples, not the usual milliseconds, lengths are exact
         options = {"movflags": "+faststart", "movie_timescale": str(clip.sample_rate)}
         with av.open(str(unfinished), "w", format="mp4", options=options) as container:
-            pictures = _add_pictures(container, clip, crf)
-            sound = _add_sound(container, clip, bits_per_channel)
-            packets = _sound_packets(sound, clip), _picture_packets(pictures, clip)
-            for packet in merge(*packets, key=lambda packet: packet.dts * packet.time_base):
+            pictures = _add_pictures(container, Fraction(clip.fps), *clip.frames.shape[1:3], crf)
+            sound = _add_sound(container, clip.waveform, clip.sample_rate, bits_per_channel)
+            samples = sound_samples(clip.frames.shape[0], clip.fps, clip.sample_rate)
+            packets = _sound_packets(sound, fit_sound(clip.waveform, samples)), _picture_packets(pictures, clip)
+            for packet in merge(*packets, key=_time):
                 container.mux(packet)
     return path
+
+
+def write_dubbed(
+    path: str | Path,
+    footage: Footage,
+    waveform: Tensor,
+    sample_rate: int,
+    *,
+    crf: int = 18,
+    bits_per_channel: int = 96_000,
+) -> Path:
+    """Writes footage with another sound, waveform [1 or 2 channels, n], cut or filled up to the length of the pictures.
+
+    The pictures keep their size, their times and their codec: their packets are copied where MP4 can hold them, and
+    only drawn anew (H.264) where it cannot or where they are turned. Raises as `write_mp4` does.
+    """
+    path = check_output(path)
+    check_sound(waveform, sample_rate)
+    if path.exists() and path.samefile(footage.path):
+        raise ValueError(f"{path} is the footage itself: give the dubbed clip another name")
+    with _complete_or_nothing(path) as unfinished, open_media(footage.path, "video") as source:
+        options = {"movflags": "+faststart", "movie_timescale": str(sample_rate)}
+        with av.open(str(unfinished), "w", format="mp4", options=options) as container:
+            stream = moving_pictures(source)
+            if stream.codec_context.name in COPIED and not footage.turned:
+                pictures = _copied_packets(container.add_stream_from_template(stream), source, stream, footage)
+            else:
+                height, width = footage.height // 2 * 2, footage.width // 2 * 2
+                redrawn = _add_pictures(container, footage.rate, height, width, crf)
+                redrawn.codec_context.time_base = footage.time_base
+                pictures = _redrawn_packets(redrawn, footage)
+            sound = _add_sound(container, waveform, sample_rate, bits_per_channel)
+            fitted = fit_sound(waveform, round(footage.duration * sample_rate))
+            for packet in merge(pictures, _sound_packets(sound, fitted), key=_time):
+                container.mux(packet)
+    return path
+
+
+def mix(voice: Tensor, original: Tensor, level: float) -> Tensor:
+    """Voice [C, n] with an original sound [1, m] of the same rate below it, at ``level`` times its loudness.
+
+    As long as the voice; quieter as a whole where the sum would clip. Raises ``ValueError`` for a negative level.
+    """
+    if not (math.isfinite(level) and level >= 0):
+        raise ValueError(f"the level of the original sound must be 0 or more, not {level}")
+    mixed = voice + level * fit_sound(original, voice.shape[1])
+    return mixed / mixed.abs().max().clamp(min=1.0) if mixed.numel() else mixed
 
 
 def check_clip(clip: Clip) -> None:
@@ -77,15 +129,21 @@ def check_clip(clip: Clip) -> None:
         raise ValueError(f"the pictures of a clip must be [frames, height, width, 3], not {list(frames.shape)}")
     if frames.shape[1] % 2 or frames.shape[2] % 2:
         raise ValueError(f"H.264 needs even sizes, not {frames.shape[2]} x {frames.shape[1]}: crop them")
-    if waveform.ndim != 2 or waveform.shape[0] not in (1, 2):
-        raise ValueError(f"the sound of a clip must be [1 or 2 channels, samples], not {list(waveform.shape)}")
-    if clip.sample_rate not in AAC_RATES:
-        raise ValueError(f"AAC has no sample rate of {clip.sample_rate} Hz: resample it, for example to 48000 Hz")
+    check_sound(waveform, clip.sample_rate)
     if not clip.fps > 0:
         raise ValueError(f"a clip cannot have {clip.fps} pictures a second")
-    for name, values in (("pictures", frames), ("sound", waveform)):
-        if not torch.isfinite(values).all():
-            raise ValueError(f"the {name} of the clip hold numbers that are NaN or infinite; nothing was written")
+    if not torch.isfinite(frames).all():
+        raise ValueError("the pictures of the clip hold numbers that are NaN or infinite; nothing was written")
+
+
+def check_sound(waveform: Tensor, sample_rate: int) -> None:
+    """Raises ``ValueError`` with a sentence if the sound cannot become AAC."""
+    if waveform.ndim != 2 or waveform.shape[0] not in (1, 2):
+        raise ValueError(f"the sound of a clip must be [1 or 2 channels, samples], not {list(waveform.shape)}")
+    if sample_rate not in AAC_RATES:
+        raise ValueError(f"AAC has no sample rate of {sample_rate} Hz: resample it, for example to 48000 Hz")
+    if not torch.isfinite(waveform).all():
+        raise ValueError("the sound of the clip holds numbers that are NaN or infinite; nothing was written")
 
 
 @contextmanager
@@ -101,9 +159,11 @@ def _complete_or_nothing(path: Path) -> Iterator[Path]:
         unfinished.unlink(missing_ok=True)
 
 
-def _add_pictures(container: av.container.OutputContainer, clip: Clip, crf: int) -> av.VideoStream:
-    stream = container.add_stream("libx264", rate=Fraction(clip.fps), options={"crf": str(crf)})
-    stream.height, stream.width = clip.frames.shape[1:3]
+def _add_pictures(
+    container: av.container.OutputContainer, rate: Fraction, height: int, width: int, crf: int
+) -> av.VideoStream:
+    stream = container.add_stream("libx264", rate=rate, options={"crf": str(crf)})
+    stream.height, stream.width = height, width
     stream.pix_fmt = "yuv420p"
     context = stream.codec_context
     context.colorspace = context.color_primaries = context.color_trc = BT709
@@ -111,36 +171,76 @@ def _add_pictures(container: av.container.OutputContainer, clip: Clip, crf: int)
     return stream
 
 
-def _add_sound(container: av.container.OutputContainer, clip: Clip, bits_per_channel: int) -> av.AudioStream:
-    channels = clip.waveform.shape[0]
-    stream = container.add_stream("aac", rate=clip.sample_rate, layout="mono" if channels == 1 else "stereo")
+def _add_sound(
+    container: av.container.OutputContainer, waveform: Tensor, sample_rate: int, bits_per_channel: int
+) -> av.AudioStream:
+    channels = waveform.shape[0]
+    stream = container.add_stream("aac", rate=sample_rate, layout="mono" if channels == 1 else "stereo")
     stream.bit_rate = bits_per_channel * channels
     return stream
 
 
 def _picture_packets(stream: av.VideoStream, clip: Clip) -> Iterator[av.Packet]:
     for index, picture in enumerate(clip.frames):
-        frame = av.VideoFrame.from_ndarray(to_bytes(picture), format="rgb24")
-        frame = frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)
-        frame.pts, frame.time_base = index, 1 / Fraction(clip.fps)
-        yield from stream.encode(frame)
+        yield from stream.encode(_frame(to_bytes(picture), index, 1 / Fraction(clip.fps)))
     yield from stream.encode(None)
 
 
-def _sound_packets(stream: av.AudioStream, clip: Clip) -> Iterator[av.Packet]:
-    """Packets of AAC that last exactly as long as the pictures, also when decoded.
+def _frame(pixels: np.ndarray, pts: int, time_base: Fraction) -> av.VideoFrame:
+    """uint8 [H, W, 3] -> a frame in H.264's colours."""
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+    frame = frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)
+    frame.pts, frame.time_base = pts, time_base
+    return frame
+
+
+def _copied_packets(
+    stream: av.VideoStream, source: av.container.InputContainer, original: av.VideoStream, footage: Footage
+) -> Iterator[av.Packet]:
+    """The footage's own packets, their times counted from its first picture."""
+    for packet in _with_decoding_times([packet for packet in source.demux(original) if packet.pts is not None]):
+        packet.pts, packet.dts = packet.pts - footage.pts[0], packet.dts - footage.pts[0]
+        packet.stream = stream
+        yield packet
+
+
+def _with_decoding_times(packets: list[av.Packet]) -> list[av.Packet]:
+    """Matroska knows no decoding times, and FFmpeg none for the first packets: one picture before the next each."""
+    known = next((i for i, packet in enumerate(packets) if packet.dts is not None), None)
+    if known is None:  # no picture is shown in another order than it comes
+        for packet in packets:
+            packet.dts = packet.pts
+        return packets
+    for i in reversed(range(known)):
+        packets[i].dts = packets[i + 1].dts - max(1, packets[i].duration or 0)
+    return packets
+
+
+def _redrawn_packets(stream: av.VideoStream, footage: Footage) -> Iterator[av.Packet]:
+    """The footage's pictures, upright, at their own times."""
+    pictures = footage.pictures(range(len(footage.pts)))
+    for pts, pixels in zip(footage.pts, pictures, strict=True):
+        cropped = pixels[: stream.height, : stream.width]  # H.264 holds no odd row or column
+        yield from stream.encode(_frame(cropped, pts - footage.pts[0], footage.time_base))
+    yield from stream.encode(None)
+
+
+def _time(packet: av.Packet) -> Fraction:
+    return packet.dts * packet.time_base
+
+
+def _sound_packets(stream: av.AudioStream, waveform: Tensor) -> Iterator[av.Packet]:
+    """Packets of AAC that last exactly as long as the waveform [C, samples], also when decoded.
 
     AAC comes in frames of 1024 samples, and players do not cut the last one. So the silence that fills the frames up
     goes in front, before time 0, where the container's edit list cuts it off together with the encoder's delay.
     """
-    samples = sound_samples(clip.frames.shape[0], clip.fps, clip.sample_rate)
-    lead_in = -samples % AAC_FRAME
-    waveform = fit_sound(clip.waveform, samples).detach().float().clamp(-1, 1).cpu()
-    waveform = pad(waveform, (lead_in, 0)).numpy()  # [C, whole AAC frames]
-    for start in range(0, waveform.shape[1], AAC_FRAME):
-        part = np.ascontiguousarray(waveform[:, start : start + AAC_FRAME])
+    lead_in = -waveform.shape[1] % AAC_FRAME
+    numbers = pad(waveform.detach().float().clamp(-1, 1).cpu(), (lead_in, 0)).numpy()  # [C, whole AAC frames]
+    for start in range(0, numbers.shape[1], AAC_FRAME):
+        part = np.ascontiguousarray(numbers[:, start : start + AAC_FRAME])
         frame = av.AudioFrame.from_ndarray(part, format="fltp", layout=stream.layout.name)
-        frame.sample_rate, frame.time_base = clip.sample_rate, Fraction(1, clip.sample_rate)
+        frame.sample_rate, frame.time_base = stream.rate, Fraction(1, stream.rate)
         frame.pts = start - lead_in
         yield from stream.encode(frame)
     yield from stream.encode(None)

@@ -1,0 +1,99 @@
+"""Footage with another sound: pictures as they were, sound exactly as long."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+
+from uniavgen_core.video.footage import read_footage
+from uniavgen_core.video.mux import mix, write_dubbed
+
+
+def make_footage(
+    path: Path, rate: Fraction, frames: int = 40, codec: str = "libx264", size=(64, 48), **options
+) -> Path:
+    """A clip whose brightness tells the picture's number, with a tone."""
+    with av.open(str(path), "w", options=options) as container:
+        stream = container.add_stream(codec, rate=rate)
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        sound = container.add_stream("aac", rate=48000, layout="stereo")
+        for i in range(frames):
+            pixels = np.full((size[1], size[0], 3), 5 * i, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode(None))
+        for start in range(0, int(frames / rate * 48000), 1024):
+            tone = 0.3 * np.sin(np.arange(start, start + 1024) * 0.05, dtype=np.float32)
+            frame = av.AudioFrame.from_ndarray(np.stack([tone, tone]), format="fltp", layout="stereo")
+            frame.sample_rate, frame.pts = 48000, start
+            container.mux(sound.encode(frame))
+        container.mux(sound.encode(None))
+    return path
+
+
+def contents(path: Path) -> tuple[list[Fraction], list[np.ndarray], np.ndarray]:
+    with av.open(str(path)) as container:
+        frames = list(container.decode(video=0))
+    with av.open(str(path)) as container:
+        sound = np.concatenate([frame.to_ndarray() for frame in container.decode(audio=0)], axis=1)
+    return (
+        [frame.pts * frame.time_base for frame in frames],
+        [frame.to_ndarray(format="rgb24") for frame in frames],
+        sound,
+    )
+
+
+@pytest.mark.parametrize("rate", ["16", "24000/1001", "25", "30000/1001", "30", "60"])
+@pytest.mark.parametrize("container", ["mp4", "mkv"])
+def test_pictures_stay_and_sound_is_as_long(tmp_path: Path, rate: str, container: str) -> None:
+    source = make_footage(tmp_path / f"source.{container}", Fraction(rate))
+    footage = read_footage(source)
+    wave = 0.5 * torch.sin(torch.arange(24000 * 9) * 0.1)[None]  # too long, so it is cut
+    written = write_dubbed(tmp_path / "dubbed.mp4", footage, wave, 24000)
+
+    times, frames, _ = contents(source)
+    new_times, new_frames, sound = contents(written)
+    tolerance = Fraction(1, 1000) if container == "mkv" else Fraction(1, 20_000)
+    assert len(new_times) == len(times)
+    assert all(abs(new - (old - times[0])) <= tolerance for new, old in zip(new_times, times, strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip(new_frames, frames, strict=True))
+    assert abs(sound.shape[1] / 24000 - float(len(times) / Fraction(rate))) < 0.01
+    with av.open(str(written)) as result:
+        packets = [packet for packet in result.demux(video=0) if packet.pts is not None]
+        assert min(packet.pts for packet in packets) == 0
+        last = max(packets, key=lambda packet: packet.pts)
+        end = (last.pts + last.duration) * last.time_base
+        assert abs(end - footage.duration) < Fraction(1, 100)
+        (track,) = result.streams.audio
+        assert abs(track.duration * track.time_base - end) < Fraction(1, 100)
+
+
+def test_a_codec_that_mp4_lacks_is_drawn_anew(tmp_path: Path) -> None:
+    source = make_footage(tmp_path / "source.mkv", Fraction(25), codec="ffv1", size=(65, 49))
+    written = write_dubbed(tmp_path / "dubbed.mp4", read_footage(source), torch.zeros(1, 100), 24000)
+    times, frames, sound = contents(written)
+    assert [round(time * 25) for time in times] == list(range(40))
+    assert frames[0].shape == (48, 64, 3)
+    assert [abs(float(frame.mean()) - 5 * i) < 4 for i, frame in enumerate(frames)] == [True] * 40
+    assert sound.shape[1] == 38_400
+
+
+def test_the_footage_is_not_overwritten(tmp_path: Path) -> None:
+    source = make_footage(tmp_path / "source.mp4", Fraction(25), frames=5)
+    before = source.read_bytes()
+    with pytest.raises(ValueError, match="is the footage itself"):
+        write_dubbed(source, read_footage(source), torch.zeros(1, 100), 24000)
+    assert source.read_bytes() == before
+
+
+def test_mixing() -> None:
+    voice, original = torch.full((1, 4), 0.5), torch.full((1, 9), 0.4)
+    torch.testing.assert_close(mix(voice, original, 0.5), torch.full((1, 4), 0.7))
+    torch.testing.assert_close(mix(voice, original, 0.0), voice)
+    torch.testing.assert_close(mix(voice, torch.full((1, 2), 1.0), 1.0), torch.tensor([[1.0, 1.0, 1 / 3, 1 / 3]]))
+    with pytest.raises(ValueError, match="must be 0 or more"):
+        mix(voice, original, -1.0)
