@@ -19,11 +19,12 @@ from ..uniavgen_core.video.picture import resize, to_bytes
 class Source(Protocol):
     """What a VIDEO shows and sounds like.
 
-    size: (height, width) of its pictures; count: how many it has at 16 a second
+    size: (height, width) of its pictures; count: how many it has at 16 a second; duration: in seconds
     """
 
     size: tuple[int, int]
     count: int
+    duration: Fraction
 
     def frames(self, height: int, width: int, start: int = 0) -> Tensor:
         """Pictures [F, height, width, 3] in [0, 1] at 16 a second, from the one with number ``start`` on."""
@@ -37,6 +38,10 @@ class FromFile:
     """A whole file, read by its own timestamps, turned upright."""
 
     footage: Footage
+
+    @property
+    def duration(self) -> Fraction:
+        return self.footage.duration
 
     @property
     def size(self) -> tuple[int, int]:
@@ -62,12 +67,16 @@ class FromComponents:
     rate: Fraction
 
     @property
+    def duration(self) -> Fraction:
+        return len(self.images) / self.rate
+
+    @property
     def size(self) -> tuple[int, int]:
         return self.images.shape[1], self.images.shape[2]
 
     @property
     def indices(self) -> list[int]:
-        return resample_times([i / self.rate for i in range(len(self.images))], len(self.images) / self.rate)
+        return resample_times([i / self.rate for i in range(len(self.images))], self.duration)
 
     @property
     def count(self) -> int:

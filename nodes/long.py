@@ -67,9 +67,7 @@ class UniAVGenLongSampler(io.ComfyNode):
             ],
             outputs=[
                 io.Latent.Output(display_name="AV LATENT", tooltip="For 'VAE Decode' and 'UniAVGen Vocos Decode'."),
-                io.Mask.Output(
-                    display_name="face mask", tooltip="Where the model saw the face, for each frame."
-                ),
+                io.Mask.Output(display_name="face mask", tooltip="Where the model saw the face, for each frame."),
             ],
         )
 
