@@ -11,6 +11,7 @@ from .files import register_folder
 from .load import LoadUniAVGen
 from .long import UniAVGenLongSampler
 from .mux import UniAVGenMux
+from .preview import UniAVGenFaceMaskOverlay, UniAVGenMelPicture
 from .sample import UniAVGenGuider, UniAVGenJointSampler, UniAVGenSchedule
 
 
@@ -29,4 +30,6 @@ class UniAVGenExtension(ComfyExtension):
             UniAVGenLongSampler,
             UniAVGenVocosDecode,
             UniAVGenMux,
+            UniAVGenFaceMaskOverlay,
+            UniAVGenMelPicture,
         ]

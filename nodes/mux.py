@@ -12,7 +12,10 @@ from torch import Tensor
 
 from ..uniavgen_core.audio.sound import to_model_sound
 from ..uniavgen_core.geometry import VIDEO_FPS
+from ..uniavgen_core.pipeline import join
+from ..uniavgen_core.types import Clip
 from ..uniavgen_core.video.mux import fit_sound, mix, sound_samples
+from ..uniavgen_core.windows import OVERLAP
 from .adapter_output import DubbedVideo, ExactVideo
 from .adapter_video import FromFile, open_video
 from .checks import verdict
@@ -57,6 +60,19 @@ class UniAVGenMux(io.ComfyNode):
                     optional=True,
                     tooltip="How loud the source's own sound stays below the new one: 0 is not at all, 1 as it was.",
                 ),
+                io.Video.Input(
+                    "earlier",
+                    optional=True,
+                    tooltip="The clip that was continued: it comes first, and what the new one repeats of it is cut.",
+                ),
+                io.Int.Input(
+                    "continued_latents",
+                    default=OVERLAP,
+                    min=1,
+                    max=20,
+                    optional=True,
+                    tooltip="How much of the earlier clip the new one repeats, as in 'UniAVGen Conditions'.",
+                ),
             ],
             outputs=[io.Video.Output(display_name="VIDEO", tooltip="For 'Save Video'.")],
         )
@@ -68,13 +84,22 @@ class UniAVGenMux(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, audio, fps: float, images: Tensor | None = None, source=None, original_level: float = 0.0
+        cls,
+        audio,
+        fps: float,
+        images: Tensor | None = None,
+        source=None,
+        original_level: float = 0.0,
+        earlier=None,
+        continued_latents: int = OVERLAP,
     ) -> io.NodeOutput:
         rate = exact_rate(fps)
         check_level(original_level)
         waveform, sample_rate = audio["waveform"][0], int(audio["sample_rate"])  # [channels, samples]
         if not torch.isfinite(waveform).all():
             raise ValueError("the sound holds numbers that are NaN or infinite: nothing can be joined")
+        if source is not None and earlier is not None:
+            raise ValueError("a source was dubbed and an earlier clip was continued: connect one of the two")
         if source is not None:
             return io.NodeOutput(dub(source, waveform, sample_rate, original_level))
         if images is None:
@@ -83,6 +108,8 @@ class UniAVGenMux(io.ComfyNode):
             raise ValueError("original_level mixes in the sound of a source, and none is connected: set it to 0")
         if not torch.isfinite(images).all():
             raise ValueError("the pictures hold numbers that are NaN or infinite: nothing can be joined")
+        if earlier is not None:
+            return io.NodeOutput(lengthen(earlier, images[..., :3], waveform, sample_rate, rate, continued_latents))
         sound = fit_sound(waveform, sound_samples(len(images), rate, sample_rate))
         return io.NodeOutput(ExactVideo(images[..., :3], sound, sample_rate, rate))
 
@@ -97,6 +124,25 @@ def dub(video: Any, waveform: Tensor, sample_rate: int, level: float) -> ExactVi
     if isinstance(source, FromFile):
         return DubbedVideo(source.footage, sound, sample_rate)
     return ExactVideo(source.images, sound, sample_rate, source.rate)
+
+
+def lengthen(
+    video: Any, images: Tensor, waveform: Tensor, sample_rate: int, rate: Fraction, latents: int
+) -> ExactVideo:
+    """A VIDEO at 16 pictures a second, and after it the pictures and sound that go on from its last latents."""
+    if rate != VIDEO_FPS:
+        raise ValueError(f"what goes on from an earlier clip has {VIDEO_FPS} pictures a second: set fps to {VIDEO_FPS}")
+    source = open_video(video)
+    own = source.sound()
+    before = Clip(
+        source.frames(*images.shape[1:3]),
+        to_model_sound(own.waveform, own.sample_rate, sample_rate),
+        VIDEO_FPS,
+        sample_rate,
+    )
+    whole = join(before, Clip(images.cpu(), waveform.mean(dim=0, keepdim=True).cpu(), VIDEO_FPS, sample_rate), latents)
+    sound = fit_sound(whole.waveform, sound_samples(len(whole.frames), rate, sample_rate))
+    return ExactVideo(whole.frames, sound, sample_rate, rate)
 
 
 def exact_rate(fps: float) -> Fraction:
