@@ -10,7 +10,7 @@ from comfy.nested_tensor import NestedTensor
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..uniavgen_core.geometry import TEMPORAL_STRIDE, TRAINED_FRAMES, ClipLength
+from ..uniavgen_core.geometry import TEMPORAL_STRIDE, TRAINED_FRAMES, ClipLength, check_frames
 from ..uniavgen_core.sampling import timesteps
 from ..uniavgen_core.sampling.schedule import MAX_TIMESTEP
 from ..uniavgen_core.task import interactions
@@ -162,4 +162,5 @@ def join_masks(masks: list[Tensor], windows: list[Window]) -> Tensor:
 
 def check_windows(window: int, overlap: int) -> None:
     """Raises ``ValueError`` if no clip can be made of such windows."""
-    plan_windows(ClipLength(window + TEMPORAL_STRIDE), window, overlap)
+    longer = check_frames(window) + TEMPORAL_STRIDE
+    plan_windows(ClipLength(longer), window, overlap)
