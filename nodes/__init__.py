@@ -9,7 +9,9 @@ from .decode import UniAVGenVocosDecode
 from .encode import UniAVGenTextEncode
 from .files import register_folder
 from .load import LoadUniAVGen
+from .long import UniAVGenLongSampler
 from .mux import UniAVGenMux
+from .preview import UniAVGenFaceMaskOverlay, UniAVGenMelPicture
 from .sample import UniAVGenGuider, UniAVGenJointSampler, UniAVGenSchedule
 
 
@@ -25,6 +27,9 @@ class UniAVGenExtension(ComfyExtension):
             UniAVGenSchedule,
             UniAVGenGuider,
             UniAVGenJointSampler,
+            UniAVGenLongSampler,
             UniAVGenVocosDecode,
             UniAVGenMux,
+            UniAVGenFaceMaskOverlay,
+            UniAVGenMelPicture,
         ]

@@ -1,6 +1,6 @@
 """What a conditioning carries for UniAVGen beside the caption: the fields of the core's Conditions, under own keys.
 
-The same names are the keyword arguments of the model's forward.
+The same names are the keyword arguments of the model's forward, but for the script, which the model never sees.
 """
 
 from __future__ import annotations
@@ -12,14 +12,18 @@ from typing import Any
 from torch import Tensor
 
 from ..uniavgen_core.config import ModelConfig
+from ..uniavgen_core.text.script import Script
 
 SPEECH = "uniavgen_speech"  # ids [1, N]
+SCRIPT = "uniavgen_script"  # Script the ids come from, in positive and negative
 IMAGE = "uniavgen_reference_image"  # latent [1, 48, 1, h, w] as the VAE gives it
 VOICE = "uniavgen_reference_voice"  # normalised log-mel [1, 80, R]
 INTERACTION = "uniavgen_interaction"  # Interaction
 SKIP_LAYERS = "uniavgen_skip_layers"  # tuple of layer numbers
 FACE_MASKS = "uniavgen_face_masks"  # FaceMasks, owned by one run
 CLEAN = "uniavgen_clean"  # given latents and tokens, from the noise mask
+
+NOTHING_SAID = "the conditioning says nothing to be spoken: make it with 'UniAVGen Text Encode'"
 
 Conditioning = list[list[Any]]
 
@@ -42,10 +46,18 @@ def check_conditioning(conditioning: Conditioning, config: ModelConfig) -> None:
         check({"cross_attn": caption, **rest}, config)
 
 
+def script_of(conditioning: Conditioning) -> Script:
+    """What a conditioning says. Raises ``ValueError`` if it is not from 'UniAVGen Text Encode'."""
+    script = conditioning[0][1].get(SCRIPT)
+    if script is None:
+        raise ValueError(NOTHING_SAID)
+    return script
+
+
 def check(entry: Mapping[str, Any], config: ModelConfig) -> None:
     """Raises ``ValueError`` if the model cannot read an entry of a conditioning."""
     if SPEECH not in entry or entry.get("cross_attn") is None:
-        raise ValueError("the conditioning says nothing to be spoken: make it with 'UniAVGen Text Encode'")
+        raise ValueError(NOTHING_SAID)
     if IMAGE not in entry:
         raise ValueError(
             "the conditioning has no reference image: connect the outputs of 'UniAVGen Conditions', not those of the "

@@ -36,6 +36,23 @@ def parts(latent: dict[str, Any]) -> tuple[Tensor, Tensor]:
     return tuple(samples.unbind())
 
 
+def to_core(latent: dict[str, Any]) -> AVLatent:
+    """The host's LATENT -> AV latent. Raises ``ValueError`` for another family, or masks that keep more than the
+    beginning of a part."""
+    video, audio = parts(latent)
+    check_masks(latent)
+    if latent.get("noise_mask") is None:
+        return AVLatent(video.float(), audio.float())
+    masks = latent["noise_mask"].unbind()
+    given = [_leading_zeros(mask) for mask in masks]
+    if any(bool((mask[:, :, n:] == 0).any()) for mask, n in zip(masks, given, strict=True)):
+        raise ValueError(
+            "the noise mask keeps more than the beginning of the clip, which cannot be made window by window: use "
+            "'UniAVGen Joint Sampler' for it"
+        )
+    return AVLatent(video.float(), audio.float(), *given)
+
+
 def check_shapes(shapes: Shapes) -> None:
     """Raises ``ValueError`` unless the shapes are those of video and mel."""
     advice = "connect the AV LATENT of 'UniAVGen Conditions'"

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from comfy_api.latest import io
 from torch import Tensor
-from torch.nn.functional import pad
 
-from ..uniavgen_core.audio.mel import MEL_BINS
+from ..uniavgen_core.audio.mel import peak_normalize
 from ..uniavgen_core.config import RELEASE
-from ..uniavgen_core.geometry import RELEASE_SHORT_SIDE, TRAINED_FRAMES, ClipLength, check_frames
-from ..uniavgen_core.pipeline import clip_size
-from ..uniavgen_core.types import AVLatent
-from ..uniavgen_core.video.picture import check_picture, fit_picture
-from .adapter_conditioning import IMAGE, with_values
-from .adapter_latent import to_host
+from ..uniavgen_core.geometry import (
+    RELEASE_SHORT_SIDE,
+    SPATIAL_STRIDE,
+    TRAINED_FRAMES,
+    VIDEO_FPS,
+    ClipLength,
+    check_frames,
+)
+from ..uniavgen_core.pipeline import Material, clip_length, clip_size, encode_given
+from ..uniavgen_core.task import plan
+from ..uniavgen_core.text.script import check_fits
+from ..uniavgen_core.types import AVLatent, Clip
+from ..uniavgen_core.video.picture import check_picture
+from ..uniavgen_core.windows import OVERLAP
+from .adapter_conditioning import IMAGE, INTERACTION, VOICE, script_of, with_values
+from .adapter_latent import parts, to_host
+from .adapter_video import HostVae, Source, open_video, sound_of
 from .checks import verdict
 
 
@@ -26,23 +37,27 @@ class UniAVGenConditions(io.ComfyNode):
             node_id="UniAVGenConditions",
             display_name="UniAVGen Conditions",
             category="UniAVGen",
-            description="Puts the reference image beside the texts and makes the latent of video and sound to fill. "
-            "What is connected decides the task.",
+            description="Puts what is given beside the texts and makes the latent of video and sound to fill. What is "
+            "connected decides the task: a picture alone (joint), a voice, driving audio, a video to dub, or an "
+            "earlier clip to continue.",
             inputs=[
                 io.Conditioning.Input("positive", tooltip="From 'UniAVGen Text Encode'."),
                 io.Conditioning.Input("negative", tooltip="From 'UniAVGen Text Encode'."),
                 io.Vae.Input("vae", tooltip="Wan2.2 VAE, or the tiny model's own VAE."),
                 io.Image.Input(
                     "reference_image",
-                    tooltip="The person; the clip's first frame looks like it. Of several pictures the first is used.",
+                    optional=True,
+                    tooltip="The person; the clip's first frame looks like it. Of several pictures the first is used. "
+                    "May stay open if a video to dub or an earlier clip shows the person.",
                 ),
                 io.Int.Input(
                     "frames",
                     default=TRAINED_FRAMES,
                     min=1,
-                    max=4097,
+                    max=16385,
                     step=4,
-                    tooltip="Frames at 16 a second, 4n + 1. The model was trained on 81 (5 seconds).",
+                    tooltip="Frames at 16 a second, 4n + 1. The model was trained on 81 (5 seconds); longer clips "
+                    "are for 'UniAVGen Long Sampler'. Of a continuation, with the part that is continued.",
                 ),
                 io.Int.Input(
                     "width",
@@ -62,6 +77,39 @@ class UniAVGenConditions(io.ComfyNode):
                     tooltip="Height of the clip, a multiple of 32. 0 for both sizes: as large as the model expects, in "
                     "the picture's proportions.",
                 ),
+                io.Audio.Input(
+                    "reference_voice",
+                    optional=True,
+                    tooltip="How the person sounds: a few seconds of speech. Write what is said in it into "
+                    "'transcript' of 'UniAVGen Text Encode'.",
+                ),
+                io.Audio.Input(
+                    "driving_audio", optional=True, tooltip="All that is heard in the clip; the lips follow it."
+                ),
+                io.Video.Input(
+                    "video", optional=True, tooltip="Footage to dub: it stays as it is and gets a voice. Any rate."
+                ),
+                io.Video.Input(
+                    "earlier_video", optional=True, tooltip="A clip with sound: the new one goes on from its end."
+                ),
+                io.Latent.Input(
+                    "earlier_latent", optional=True, tooltip="The AV LATENT of an earlier clip to go on from, instead."
+                ),
+                io.Int.Input(
+                    "continued_latents",
+                    default=OVERLAP,
+                    min=1,
+                    max=20,
+                    optional=True,
+                    tooltip="How much of the earlier clip's end the new one begins with: n latents are 4n - 3 frames.",
+                ),
+                io.Boolean.Input(
+                    "as_long_as_given",
+                    default=False,
+                    optional=True,
+                    tooltip="Makes the clip as long as the driving audio or the video to dub needs; frames then only "
+                    "counts without these.",
+                ),
             ],
             outputs=[
                 io.Conditioning.Output(display_name="positive", tooltip="For the sampler or the guider."),
@@ -79,34 +127,96 @@ class UniAVGenConditions(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, positive, negative, vae, reference_image: Tensor, frames: int, width: int, height: int
+        cls,
+        positive,
+        negative,
+        vae,
+        frames: int,
+        width: int,
+        height: int,
+        reference_image: Tensor | None = None,
+        reference_voice: dict[str, Any] | None = None,
+        driving_audio: dict[str, Any] | None = None,
+        video=None,
+        earlier_video=None,
+        earlier_latent: dict[str, Any] | None = None,
+        continued_latents: int = OVERLAP,
+        as_long_as_given: bool = False,
     ) -> io.NodeOutput:
-        length = ClipLength(frames)
-        image = encode_picture(vae, reference_image[:1, ..., :3], width, height)  # [1, 48, 1, h, w]
-        video = pad(image, (0, 0, 0, 0, 0, length.latents - 1))
-        audio = video.new_zeros(1, MEL_BINS, length.tokens)
+        check_vae(vae)
+        script = script_of(positive)
+        if earlier_video is not None and earlier_latent is not None:
+            raise ValueError("an earlier clip cannot be given twice: connect earlier_video or earlier_latent, not both")
+        earlier = earlier_video if earlier_latent is None else earlier_latent
+        wired = Material(reference_image, reference_voice, script.transcript, driving_audio, video, earlier)
+        wired.check()  # what is there and what is not, before anything is read
+
+        shown = None if video is None and earlier_video is None else open_video(video or earlier_video)
+        size = clip_shape(vae, reference_image, shown, earlier_latent, width, height)
+        if earlier_video is not None:
+            earlier = last_frames(shown, *size, continued_latents)
+        elif earlier_latent is not None:
+            earlier = AVLatent(*parts(earlier_latent))
+        material = replace(
+            wired,
+            picture=None if reference_image is None else reference_image[:1, ..., :3],
+            voice=None if reference_voice is None else sound_of(reference_voice),
+            sound=None if driving_audio is None else sound_of(driving_audio),
+            footage=None if video is None else shown.frames(*size),
+            earlier=earlier,
+        )
+        long = as_long_as_given and (video is not None or driving_audio is not None)
+        length = clip_length(material, None if long else frames)
+        if material.sound is None:
+            check_fits(script.text, length.seconds)
+
+        given = encode_given(HostVae(vae), material, *size, length, continued_latents)
+        planned = plan(given, length)
+        told = {IMAGE: given.image} | ({} if given.voice is None else {VOICE: given.voice})
         return io.NodeOutput(
-            with_values(positive, **{IMAGE: image}),
-            with_values(negative, **{IMAGE: image}),
-            to_host(AVLatent(video, audio, clean_video=1)),
+            with_values(positive, **told, **{INTERACTION: planned.interaction}),
+            with_values(negative, **told, **{INTERACTION: planned.negative_interaction}),
+            to_host(planned.latent),
         )
 
 
-def encode_picture(vae: Any, picture: Tensor, width: int, height: int) -> Tensor:
-    """The picture [1, H, W, 3] in the size asked for, 0 = fitted -> latent [1, 48, 1, H/16, W/16], float32.
+def clip_shape(
+    vae: Any, picture: Tensor | None, shown: Source | None, latent: dict[str, Any] | None, width: int, height: int
+) -> tuple[int, int]:
+    """``(height, width)`` of the clip: as asked for, or of what stays as it is, else of the picture.
 
-    Raises ``ValueError`` for a VAE of another family, a picture that is none, or a size that is none.
+    Raises ``ValueError`` for a size that is none, or another than that of a latent to go on from.
     """
+    short_side = getattr(vae, "uniavgen_short_side", RELEASE_SHORT_SIDE)
+    if latent is not None:
+        found = tuple(side * SPATIAL_STRIDE for side in parts(latent)[0].shape[-2:])
+        if (width or height) and (height, width) != found:
+            raise ValueError(
+                f"the earlier latent is of {found[1]} x {found[0]} pixels, so the clip cannot be {width} x {height}: "
+                "set width and height to 0"
+            )
+        return found
+    original = check_picture(picture[:1, ..., :3]) if shown is None else shown.size
+    return clip_size(original, height or None, width or None, short_side)
+
+
+def last_frames(source: Source, height: int, width: int, latents: int) -> Clip:
+    """The end of a video that so many latents need, or all of it if it is shorter, with its sound."""
+    start = max(0, source.count - ClipLength.from_latents(latents).frames)
+    sound = source.sound()
+    waveform = peak_normalize(sound.waveform.flatten()).view_as(sound.waveform)  # the whole decides how loud
+    waveform = waveform[:, round(start / VIDEO_FPS * sound.sample_rate) :]
+    return Clip(source.frames(height, width, start), waveform, VIDEO_FPS, sound.sample_rate)
+
+
+def check_vae(vae: Any) -> None:
+    """Raises ``ValueError`` for a VAE of another family."""
     channels = getattr(vae, "latent_channels", None)
     if channels != RELEASE.video_channels:
         raise ValueError(
             f"this VAE makes latents of {channels} channels, UniAVGen needs {RELEASE.video_channels}: use wan2.2_vae, "
             "or the tiny model's own VAE"
         )
-    short_side = getattr(vae, "uniavgen_short_side", RELEASE_SHORT_SIDE)
-    size = clip_size(check_picture(picture), height or None, width or None, short_side)
-    frame = fit_picture(picture, *size)  # [1, 3, 1, H, W] in [-1, 1]
-    return vae.encode((frame[:, :, 0].movedim(1, -1) + 1) / 2).float()
 
 
 def check_wish(width: int, height: int) -> None:

@@ -7,8 +7,9 @@ import logging
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..uniavgen_core.text.speech import LANGUAGES, check_speech, empty_speech, speech_ids, tokenize
-from .adapter_conditioning import SPEECH, Conditioning, with_values
+from ..uniavgen_core.text.script import Script
+from ..uniavgen_core.text.speech import LANGUAGES, check_speech
+from .adapter_conditioning import SCRIPT, SPEECH, Conditioning, with_values
 from .checks import verdict
 from .files import released_vocabulary
 
@@ -22,7 +23,8 @@ class UniAVGenTextEncode(io.ComfyNode):
             node_id="UniAVGenTextEncode",
             display_name="UniAVGen Text Encode",
             category="UniAVGen",
-            description="Encodes what is seen (caption) and what is said (speech). The negative has both empty.",
+            description="Encodes what is seen (caption), what is said (speech) and what a reference voice says before "
+            "it (transcript). The negative has caption and speech empty.",
             inputs=[
                 io.Clip.Input("clip", tooltip="umT5-xxl from 'Load CLIP' (type wan), or the tiny model's own CLIP."),
                 io.String.Input(
@@ -35,13 +37,21 @@ class UniAVGenTextEncode(io.ComfyNode):
                     "speech",
                     multiline=True,
                     default="Hello, this is a test of video and voice made together.",
-                    tooltip="What the person says, word for word, in English or Chinese.",
+                    tooltip="What the person says, word for word, in English or Chinese. In a long clip, a line of "
+                    "dashes (---) begins what the next window says.",
                 ),
                 io.Combo.Input(
                     "language",
                     options=list(LANGUAGES),
                     default="auto",
                     tooltip="How the speech is read: en by letters, zh as pinyin; auto is zh if it holds Chinese.",
+                ),
+                io.String.Input(
+                    "transcript",
+                    multiline=True,
+                    default="",
+                    optional=True,
+                    tooltip="What is said in the reference voice, word for word. Empty without a reference voice.",
                 ),
             ],
             outputs=[
@@ -55,14 +65,15 @@ class UniAVGenTextEncode(io.ComfyNode):
         return verdict(check_speech, speech)
 
     @classmethod
-    def execute(cls, clip, caption: str, speech: str, language: str) -> io.NodeOutput:
+    def execute(cls, clip, caption: str, speech: str, language: str, transcript: str = "") -> io.NodeOutput:
         vocabulary = getattr(clip, "speech_vocabulary", None) or released_vocabulary()
-        said, unsaid = speech_ids(speech, language, vocabulary), empty_speech()
-        unknown = vocabulary.unknown(tokenize(speech, language))
-        if unknown:
+        script = Script(speech, vocabulary, language, transcript.strip())
+        said, unsaid = script.ids(), script.negative_ids()
+        if unknown := script.unknown():
             log.warning("not in the model's vocabulary, so not spoken: %s", ", ".join(map(repr, unknown)))
 
         def encode(text: str, ids: Tensor) -> Conditioning:
-            return with_values(clip.encode_from_tokens_scheduled(clip.tokenize(text)), **{SPEECH: ids})
+            entries = clip.encode_from_tokens_scheduled(clip.tokenize(text))
+            return with_values(entries, **{SPEECH: ids, SCRIPT: script})
 
         return io.NodeOutput(encode(caption, said), encode("", unsaid))

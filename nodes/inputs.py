@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import comfy.samplers
 from comfy_api.latest import io
 
 from ..uniavgen_core.sampling import Guidance, Outside, Unit
@@ -21,6 +22,31 @@ def schedule_inputs() -> list[io.Input]:
             max=100.0,
             step=0.01,
             tooltip=f"How far the steps lean towards noise; 1 is even. The release uses {SHIFT:g}.",
+        ),
+    ]
+
+
+def sampling_inputs() -> list[io.Input]:
+    """What a node that samples takes, but for the guidance."""
+    return [
+        io.Model.Input("model", tooltip="From 'Load UniAVGen'."),
+        io.Conditioning.Input("positive", tooltip="From 'UniAVGen Conditions'."),
+        io.Conditioning.Input("negative", tooltip="From 'UniAVGen Conditions'."),
+        io.Latent.Input("latent", tooltip="The AV LATENT of 'UniAVGen Conditions'."),
+        io.Int.Input(
+            "seed",
+            default=0,
+            min=0,
+            max=2**64 - 1,
+            control_after_generate=True,
+            tooltip="The noise to start from: the same seed gives the same clip.",
+        ),
+        *schedule_inputs(),
+        io.Combo.Input(
+            "sampler",
+            options=comfy.samplers.SAMPLER_NAMES,
+            default="euler",
+            tooltip="How ComfyUI takes the steps. The release uses euler.",
         ),
     ]
 

@@ -1,16 +1,26 @@
-"""UniAVGen Mux: pictures and sound -> a VIDEO of one length."""
+"""UniAVGen Mux: pictures or a source video, and sound -> a VIDEO of one length."""
 
 from __future__ import annotations
 
 import math
 from fractions import Fraction
+from typing import Any
 
 import torch
-from comfy_api.latest import InputImpl, Types, io
+from comfy_api.latest import io
+from torch import Tensor
 
+from ..uniavgen_core.audio.sound import to_model_sound
 from ..uniavgen_core.geometry import VIDEO_FPS
-from ..uniavgen_core.video.mux import fit_sound, sound_samples
+from ..uniavgen_core.pipeline import join
+from ..uniavgen_core.types import Clip
+from ..uniavgen_core.video.mux import fit_sound, mix, sound_samples
+from ..uniavgen_core.windows import OVERLAP
+from .adapter_output import DubbedVideo, ExactVideo
+from .adapter_video import FromFile, open_video
 from .checks import verdict
+
+NTSC = tuple(Fraction(1000 * whole, 1001) for whole in (24, 30, 48, 60, 120))
 
 
 class UniAVGenMux(io.ComfyNode):
@@ -20,9 +30,14 @@ class UniAVGenMux(io.ComfyNode):
             node_id="UniAVGenMux",
             display_name="UniAVGen Mux",
             category="UniAVGen",
-            description="Joins pictures and sound. The sound is cut or filled up with silence to the pictures' length.",
+            description="Joins pictures and sound. The sound is cut or filled up with silence to the pictures' length. "
+            "With a source, its own pictures stay as they are: size, rate and quality.",
             inputs=[
-                io.Image.Input("images", tooltip="The pictures, from 'VAE Decode'."),
+                io.Image.Input(
+                    "images",
+                    optional=True,
+                    tooltip="The pictures, from 'VAE Decode'. Not needed with a source.",
+                ),
                 io.Audio.Input("audio", tooltip="The sound, from 'UniAVGen Vocos Decode'."),
                 io.Float.Input(
                     "fps",
@@ -30,31 +45,116 @@ class UniAVGenMux(io.ComfyNode):
                     min=1.0,
                     max=240.0,
                     step=0.001,
-                    tooltip="Pictures a second. The model draws 16.",
+                    tooltip="Pictures a second. The model draws 16. 23.976, 29.97 and their like are meant exactly. "
+                    "A source keeps its own rate.",
+                ),
+                io.Video.Input(
+                    "source", optional=True, tooltip="The video that was dubbed: its pictures are used, not images."
+                ),
+                io.Float.Input(
+                    "original_level",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    optional=True,
+                    tooltip="How loud the source's own sound stays below the new one: 0 is not at all, 1 as it was.",
+                ),
+                io.Video.Input(
+                    "earlier",
+                    optional=True,
+                    tooltip="The clip that was continued: it comes first, and what the new one repeats of it is cut.",
+                ),
+                io.Int.Input(
+                    "continued_latents",
+                    default=OVERLAP,
+                    min=1,
+                    max=20,
+                    optional=True,
+                    tooltip="How much of the earlier clip the new one repeats, as in 'UniAVGen Conditions'.",
                 ),
             ],
             outputs=[io.Video.Output(display_name="VIDEO", tooltip="For 'Save Video'.")],
         )
 
     @classmethod
-    def validate_inputs(cls, fps: float | None = None) -> bool | str:
-        return verdict(exact_rate, fps)
+    def validate_inputs(cls, fps: float | None = None, original_level: float | None = None) -> bool | str:
+        rate = verdict(exact_rate, fps)
+        return verdict(check_level, original_level) if rate is True else rate
 
     @classmethod
-    def execute(cls, images, audio, fps: float) -> io.NodeOutput:
+    def execute(
+        cls,
+        audio,
+        fps: float,
+        images: Tensor | None = None,
+        source=None,
+        original_level: float = 0.0,
+        earlier=None,
+        continued_latents: int = OVERLAP,
+    ) -> io.NodeOutput:
         rate = exact_rate(fps)
-        waveform, sample_rate = audio["waveform"][0], audio["sample_rate"]  # [channels, samples]
-        for name, values in (("pictures", images), ("sound", waveform)):
-            if not torch.isfinite(values).all():
-                raise ValueError(f"the {name} hold numbers that are NaN or infinite: nothing can be joined")
+        check_level(original_level)
+        waveform, sample_rate = audio["waveform"][0], int(audio["sample_rate"])  # [channels, samples]
+        if not torch.isfinite(waveform).all():
+            raise ValueError("the sound holds numbers that are NaN or infinite: nothing can be joined")
+        if source is not None and earlier is not None:
+            raise ValueError("a source was dubbed and an earlier clip was continued: connect one of the two")
+        if source is not None:
+            return io.NodeOutput(dub(source, waveform, sample_rate, original_level))
+        if images is None:
+            raise ValueError("there are no pictures: connect images, or the source video that was dubbed")
+        if original_level:
+            raise ValueError("original_level mixes in the sound of a source, and none is connected: set it to 0")
+        if not torch.isfinite(images).all():
+            raise ValueError("the pictures hold numbers that are NaN or infinite: nothing can be joined")
+        if earlier is not None:
+            return io.NodeOutput(lengthen(earlier, images[..., :3], waveform, sample_rate, rate, continued_latents))
         sound = fit_sound(waveform, sound_samples(len(images), rate, sample_rate))
-        fitted = {"waveform": sound[None], "sample_rate": sample_rate}
-        video = Types.VideoComponents(images=images[..., :3], audio=fitted, frame_rate=rate)
-        return io.NodeOutput(InputImpl.VideoFromComponents(video))
+        return io.NodeOutput(ExactVideo(images[..., :3], sound, sample_rate, rate))
+
+
+def dub(video: Any, waveform: Tensor, sample_rate: int, level: float) -> ExactVideo | DubbedVideo:
+    """A VIDEO with another sound [channels, n], its own below it at ``level``; as long as its pictures."""
+    source = open_video(video)
+    sound = fit_sound(waveform, round(source.duration * sample_rate))
+    if level:
+        own = source.sound()
+        sound = mix(sound, to_model_sound(own.waveform, own.sample_rate, sample_rate).to(sound), level)
+    if isinstance(source, FromFile):
+        return DubbedVideo(source.footage, sound, sample_rate)
+    return ExactVideo(source.images, sound, sample_rate, source.rate)
+
+
+def lengthen(
+    video: Any, images: Tensor, waveform: Tensor, sample_rate: int, rate: Fraction, latents: int
+) -> ExactVideo:
+    """A VIDEO at 16 pictures a second, and after it the pictures and sound that go on from its last latents."""
+    if rate != VIDEO_FPS:
+        raise ValueError(f"what goes on from an earlier clip has {VIDEO_FPS} pictures a second: set fps to {VIDEO_FPS}")
+    source = open_video(video)
+    own = source.sound()
+    before = Clip(
+        source.frames(*images.shape[1:3]),
+        to_model_sound(own.waveform, own.sample_rate, sample_rate),
+        VIDEO_FPS,
+        sample_rate,
+    )
+    whole = join(before, Clip(images.cpu(), waveform.mean(dim=0, keepdim=True).cpu(), VIDEO_FPS, sample_rate), latents)
+    sound = fit_sound(whole.waveform, sound_samples(len(whole.frames), rate, sample_rate))
+    return ExactVideo(whole.frames, sound, sample_rate, rate)
 
 
 def exact_rate(fps: float) -> Fraction:
-    """Pictures a second, to the thousandth. Raises ``ValueError`` for what is no rate."""
+    """Pictures a second, to the thousandth; what is rounded from 24000/1001 and its like is that. Raises
+    ``ValueError`` for what is no rate."""
     if not (math.isfinite(fps) and 1 <= fps <= 240):
         raise ValueError(f"fps must be a number from 1 to 240, not {fps}")
-    return Fraction(round(fps * 1000), 1000)
+    near = (rate for rate in NTSC if fps in (round(float(rate), 3), round(float(rate), 2)))
+    return next(near, Fraction(round(fps * 1000), 1000))
+
+
+def check_level(level: float) -> None:
+    """Raises ``ValueError`` for what is no share."""
+    if not 0 <= level <= 1:
+        raise ValueError(f"original_level must be from 0 (none) to 1 (as loud as it was), not {level}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import comfy.model_management
@@ -21,7 +22,7 @@ from .adapter_guider import ModalityAwareGuider
 from .adapter_latent import check_masks, face_mask, parts, paste_given
 from .adapter_model import config_of_model
 from .checks import verdict
-from .inputs import check_guidance, guidance_inputs, read_guidance, schedule_inputs
+from .inputs import check_guidance, guidance_inputs, read_guidance, sampling_inputs, schedule_inputs
 
 
 class UniAVGenSchedule(io.ComfyNode):
@@ -85,25 +86,7 @@ class UniAVGenJointSampler(io.ComfyNode):
             description="Draws video and sound together: released schedule, modality-aware guidance and a sampler of "
             "ComfyUI in one node.",
             inputs=[
-                io.Model.Input("model", tooltip="From 'Load UniAVGen'."),
-                io.Conditioning.Input("positive", tooltip="From 'UniAVGen Conditions'."),
-                io.Conditioning.Input("negative", tooltip="From 'UniAVGen Conditions'."),
-                io.Latent.Input("latent", tooltip="The AV LATENT of 'UniAVGen Conditions'."),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=2**64 - 1,
-                    control_after_generate=True,
-                    tooltip="The noise to start from: the same seed gives the same clip.",
-                ),
-                *schedule_inputs(),
-                io.Combo.Input(
-                    "sampler",
-                    options=comfy.samplers.SAMPLER_NAMES,
-                    default="euler",
-                    tooltip="How ComfyUI takes the steps. The release uses euler.",
-                ),
+                *sampling_inputs(),
                 *guidance_inputs(),
             ],
             outputs=[
@@ -144,9 +127,17 @@ class UniAVGenJointSampler(io.ComfyNode):
         return io.NodeOutput({**latent, "samples": samples}, face_mask(seen.masks, samples.unbind()[0]))
 
 
-def run(guider: ModalityAwareGuider, latent: dict[str, Any], sigmas: Tensor, sampler: str, seed: int) -> NestedTensor:
+def run(
+    guider: ModalityAwareGuider,
+    latent: dict[str, Any],
+    sigmas: Tensor,
+    sampler: str,
+    seed: int,
+    callback: Callable[..., None] | None = None,
+) -> NestedTensor:
     """Sampling by the host, with its progress, preview and cancelling. Kept parts come back to the last bit.
 
+    callback: called by the host after each step; None shows progress and preview of this run
     Raises ``ValueError`` if the latent is of another family, ``RuntimeError`` if the result is not finite.
     """
     samples = NestedTensor([part.float() for part in parts(latent)])
@@ -157,7 +148,7 @@ def run(guider: ModalityAwareGuider, latent: dict[str, Any], sigmas: Tensor, sam
         comfy.samplers.sampler_object(sampler),
         sigmas,
         denoise_mask=latent.get("noise_mask"),
-        callback=latent_preview.prepare_callback(guider.model_patcher, len(sigmas) - 1),
+        callback=callback or latent_preview.prepare_callback(guider.model_patcher, len(sigmas) - 1),
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
         seed=seed,
     ).to(comfy.model_management.intermediate_device())

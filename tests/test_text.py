@@ -65,10 +65,10 @@ def test_unknown_language() -> None:
 
 
 def test_short_speech_is_filled_up_to_ten() -> None:
-    ids = Script("ab!", LETTERS, "en").ids()
+    ids = Script("ab!", LETTERS).ids()
     assert ids.dtype == torch.int64
     assert ids.tolist() == [[1, 2, 0, *[-1] * 7]]
-    assert Script("abcdefghijk", LETTERS, "en").ids().tolist() == [list(range(1, 12))]
+    assert Script("abcdefghijk", LETTERS).ids().tolist() == [list(range(1, 12))]
     assert empty_speech().tolist() == [[-1] * 10]
 
 
@@ -76,6 +76,16 @@ def test_short_speech_is_filled_up_to_ten() -> None:
 def test_empty_speech_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="the speech is empty"):
         Script(text, LETTERS).ids()
+
+
+def test_a_transcript_comes_before_the_text_in_both_passes() -> None:
+    """The release: transcript, a space, text; without the text, the transcript and a space."""
+    script = Script("de fghijkl", LETTERS, "en", "abc")
+    assert script.ids().tolist() == [[1, 2, 3, 0, 4, 5, 0, *range(6, 13)]]
+    assert script.negative_ids().tolist() == [[1, 2, 3, 0, *[-1] * 6]]
+    assert script.saying("x").ids().tolist() == [[1, 2, 3, 0, 24, *[-1] * 5]]
+    assert Script("de", LETTERS).negative_ids().tolist() == empty_speech().tolist()
+    assert Script("é", LETTERS, "en", "ü").unknown() == ["ü", "é"]
 
 
 def test_unknown_tokens_are_named_once_in_their_order() -> None:

@@ -137,6 +137,7 @@ def read_frames(options: argparse.Namespace) -> tuple[Footage, Tensor]:
 
 def read_clip(options: argparse.Namespace) -> Clip:
     """The clip of --video with its sound, as the model goes on from it."""
+    from .audio.mel import peak_normalize
     from .audio.sound import read_sound, to_model_sound
     from .geometry import SAMPLE_RATE, VIDEO_FPS
     from .types import Clip
@@ -144,7 +145,8 @@ def read_clip(options: argparse.Namespace) -> Clip:
 
     _, frames = read_frames(options)
     sound = read_sound(options.video)
-    waveform = fit_sound(to_model_sound(sound.waveform, sound.sample_rate), len(frames) * SAMPLE_RATE // VIDEO_FPS)
+    waveform = peak_normalize(to_model_sound(sound.waveform, sound.sample_rate))
+    waveform = fit_sound(waveform, len(frames) * SAMPLE_RATE // VIDEO_FPS)
     return Clip(frames, waveform, VIDEO_FPS, SAMPLE_RATE)
 
 

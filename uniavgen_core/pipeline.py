@@ -15,16 +15,16 @@ import torch
 from torch import Tensor
 
 from .audio.mel import denormalize
-from .audio.sound import Sound, driving_tokens, voice_tokens
+from .audio.sound import Sound, driving_tokens, part_tokens, voice_tokens
 from .bundle import Bundle
 from .geometry import SAMPLE_RATE, TRAINED_FRAMES, VIDEO_FPS, ClipLength, check_size, cover_frames, fit_size
 from .sampling import Guidance, draw_noise, sample, timesteps
 from .task import Given, interactions, plan
 from .text.script import Script, check_fits
-from .types import AVLatent, Clip, Conditions
+from .types import AVLatent, Clip, Conditions, VideoAutoencoder
 from .video.mux import fit_sound
 from .video.picture import check_picture, fit_picture
-from .windows import OVERLAP, Window, cut, first_frame, paste, plan_windows, texts
+from .windows import OVERLAP, Window, cut, first_frame, last_latents, paste, plan_windows, texts
 
 MAX_ASPECT = 4  # longer pictures would become clips of a size no one asked for
 Callback = Callable[[int, int, AVLatent], None]
@@ -39,7 +39,7 @@ class Material:
     voice, transcript: how the person should sound, and what is said there
     sound: all that is heard (audio-driven)
     footage: [F, H, W, 3] in [0, 1] at 16 fps, all that is seen (dubbing)
-    earlier: a clip at 16 fps to go on from, with its sound (continuation)
+    earlier: a clip at 16 fps to go on from, with its sound, or its latent (continuation)
     """
 
     picture: Tensor | None = None
@@ -47,7 +47,7 @@ class Material:
     transcript: str = ""
     sound: Sound | None = None
     footage: Tensor | None = None
-    earlier: Clip | None = None
+    earlier: Clip | AVLatent | None = None
 
     def check(self) -> None:
         """Raises ``ValueError`` for combinations that make no sense."""
@@ -120,7 +120,8 @@ def generate(
     check_seed(seed)
     scripts = scripts_of(bundle, material, speech, language, length, windows)
 
-    given = encode_given(bundle, material, height, width, length, overlap)
+    device = next(bundle.model.parameters()).device
+    given = encode_given(bundle.vae, material, height, width, length, overlap, device)
     whole = plan(given, length, bundle.model.config.mel_bins).latent
     for index, part_window in enumerate(windows):
         part = cut(whole, part_window, first_frame(bundle.vae, whole, part_window))
@@ -159,16 +160,24 @@ def scripts_of(
 
 
 def encode_given(
-    bundle: Bundle, material: Material, height: int, width: int, length: ClipLength, overlap: int
+    vae: VideoAutoencoder,
+    material: Material,
+    height: int,
+    width: int,
+    length: ClipLength,
+    overlap: int,
+    device: torch.device | str = "cpu",
 ) -> Given:
-    """Pictures and sounds -> latents and tokens on the model's device."""
-    device = next(bundle.model.parameters()).device
+    """Pictures and sounds -> latents and tokens on ``device``. height, width: of the clip, in pixels."""
 
     def encode(frames: Tensor) -> Tensor:  # [F, H, W, 3] in [0, 1] -> [1, 48, T, H/16, W/16]
         fitted = torch.cat([fit_picture(frame[None], height, width) for frame in frames], dim=2)
-        return bundle.vae.encode(fitted).to(device, torch.float32)
+        return vae.encode(fitted).to(device, torch.float32)
 
-    image, video, audio = encode(material.person), None, None
+    latent = material.earlier if isinstance(material.earlier, AVLatent) else None
+    shown = latent is not None and material.picture is None
+    image = latent.video[:, :, :1] if shown else encode(material.person)
+    video = audio = None
     if material.sound is not None:
         audio = driving_tokens(material.sound)[..., : length.tokens]
         silence = driving_tokens(Sound(torch.zeros(1, SAMPLE_RATE), SAMPLE_RATE))[..., :1]
@@ -176,17 +185,20 @@ def encode_given(
     if material.footage is not None:
         last = material.footage[-1:].expand(length.frames - len(material.footage), -1, -1, -1)
         video = encode(torch.cat((material.footage, last)))
-    if material.earlier is not None:
+    if latent is not None:
+        video, audio = last_latents(vae, latent, overlap)
+    elif material.earlier is not None:
         tail = last_part(material.earlier, overlap)
         video = encode(tail.frames)
-        audio = driving_tokens(Sound(tail.waveform, tail.sample_rate))
+        audio = part_tokens(Sound(tail.waveform, tail.sample_rate))
         audio = audio[..., : ClipLength.from_latents(overlap).tokens]
-    voice = None if material.voice is None else voice_tokens(material.voice).to(device)
-    return Given(image, video, None if audio is None else audio.to(device), voice)
+    voice = None if material.voice is None else voice_tokens(material.voice)
+    given = (None if value is None else value.to(device) for value in (image, video, audio, voice))
+    return Given(*given)
 
 
 def last_part(clip: Clip, latents: int) -> Clip:
-    """The end of a clip at 16 fps, so many latents long, with its sound as loud as the whole clip's would be.
+    """The end of a clip at 16 fps, so many latents long.
 
     Raises ``ValueError`` if the clip is shorter.
     """
@@ -240,7 +252,7 @@ def clip_length(material: Material, frames: int | None) -> ClipLength:
     if length.frames < needed:
         raise ValueError(
             f"the {what} lasts {needed / VIDEO_FPS:.2f} s, the clip of {length.frames} frames {length.seconds:.2f} s: "
-            f"ask for {cover_frames(needed)} frames, or for none to take them all"
+            f"ask for {cover_frames(needed)} frames, or for a clip as long as the {what}"
         )
     return length
 

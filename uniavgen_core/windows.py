@@ -97,6 +97,21 @@ def first_frame(vae: VideoAutoencoder, whole: AVLatent, window: Window) -> Tenso
     return vae.encode(vae.decode(before)[:, :, -1:])
 
 
+def last_latents(vae: VideoAutoencoder, whole: AVLatent, latents: int) -> tuple[Tensor, Tensor]:
+    """The end of a clip as the beginning of another that goes on from it: latents [B, 48, k, ...], tokens [B, 80, n].
+
+    Raises ``ValueError`` if the clip has not so many latents.
+    """
+    have = whole.video.shape[2]
+    if not 1 <= latents <= have:
+        raise ValueError(
+            f"the earlier clip has {have} latents, so one can go on from 1 to {have} of them, not {latents}"
+        )
+    end = Window(have - latents, ClipLength(TRAINED_FRAMES).latents, latents)
+    part = cut(whole, end, first_frame(vae, whole, end))
+    return part.video, part.audio
+
+
 def texts(speech: str, windows: list[Window]) -> list[str]:
     """What is said in each window: its own part of the speech, after the last words of the part before it that the
     overlap repeats."""

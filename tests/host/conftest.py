@@ -10,6 +10,13 @@ import pytest
 from host.hosts import API_WORKFLOW, Host, Server, find_hosts, serve
 
 HOSTS, PROBLEMS = find_hosts()
+SMALL = {
+    "text.speech": "Hi.",
+    "sampler.steps": 2,
+    "conditions.frames": 5,
+    "conditions.width": 64,
+    "conditions.height": 64,
+}
 SKIPPED = pytest.param(None, id="no-host", marks=pytest.mark.skip(reason="; ".join(PROBLEMS)))
 
 
@@ -30,8 +37,7 @@ def workflow() -> Callable[..., dict[str, Any]]:
 
     def build(changes: dict[str, Any] | None = None) -> dict[str, Any]:
         graph = json.loads(API_WORKFLOW.read_text())
-        small = {"sampler.steps": 2, "conditions.frames": 5, "conditions.width": 64, "conditions.height": 64}
-        for target, value in {**small, **(changes or {})}.items():
+        for target, value in {**SMALL, **(changes or {})}.items():
             node, name = target.split(".")
             graph[node]["inputs"][name] = value
         return graph

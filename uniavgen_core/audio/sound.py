@@ -85,11 +85,11 @@ def read_sound(path: str | Path) -> Sound:
     return Sound(torch.from_numpy(waveform), rate)
 
 
-def to_model_sound(waveform: Tensor, sample_rate: int) -> Tensor:
-    """Waveform [channels, samples] of any number type and rate -> [1, samples] mono, 24 kHz, float32.
+def to_model_sound(waveform: Tensor, sample_rate: int, wanted_rate: int = SAMPLE_RATE) -> Tensor:
+    """Waveform [channels, samples] of any number type and rate -> [1, samples] mono, float32, at the wanted rate.
 
     Mono is the mean of the channels, as in the release; whole numbers are scaled by their type's full range.
-    round(samples * 24000 / rate) samples, at least 1, with no delay. Raises ``ValueError`` with a sentence.
+    round(samples * wanted_rate / rate) samples, at least 1, with no delay. Raises ``ValueError`` with a sentence.
     """
     if waveform.ndim != 2 or 0 in waveform.shape:
         raise ValueError(f"a sound must be [channels, samples], with samples, not {list(waveform.shape)}")
@@ -100,7 +100,7 @@ def to_model_sound(waveform: Tensor, sample_rate: int) -> Tensor:
         mono = _full_scale((numbers.double() if numbers.is_floating_point() else numbers).numpy()).mean(axis=0)
     if not np.isfinite(mono).all() or np.abs(mono).max() > np.finfo(np.float32).max:
         raise ValueError("the sound holds samples that are NaN or infinite: export it again, or leave out what made it")
-    return torch.from_numpy(_resample(mono, int(sample_rate)).astype(np.float32))[None].to(waveform.device)
+    return torch.from_numpy(_resample(mono, int(sample_rate), wanted_rate).astype(np.float32))[None].to(waveform.device)
 
 
 def driving_tokens(sound: Sound) -> Tensor:
@@ -108,18 +108,25 @@ def driving_tokens(sound: Sound) -> Tensor:
 
     As loud as the model knows it (released behaviour); shorter than 17 ms is filled up with silence to one token.
     """
-    return _tokens(sound, pause=0)
+    return _tokens(peak_normalize(_model_sound(sound)))
 
 
 def voice_tokens(sound: Sound) -> Tensor:
     """A reference voice -> audio tokens [1, 80, R], with 0.3 s of silence after it (released behaviour)."""
-    return _tokens(sound, pause=VOICE_PAUSE)
+    return _tokens(pad(peak_normalize(_model_sound(sound)), (0, VOICE_PAUSE)))
 
 
-def _tokens(sound: Sound, pause: int) -> Tensor:
-    waveform = peak_normalize(to_model_sound(sound.waveform, sound.sample_rate))
-    waveform = pad(waveform, (0, max(pause, MIN_SAMPLES - waveform.shape[1])))
-    return normalize(log_mel(waveform))
+def part_tokens(sound: Sound) -> Tensor:
+    """A part of a sound -> audio tokens [1, 80, L], as loud as it is: the whole decides how loud, not the part."""
+    return _tokens(_model_sound(sound))
+
+
+def _model_sound(sound: Sound) -> Tensor:
+    return to_model_sound(sound.waveform, sound.sample_rate)
+
+
+def _tokens(waveform: Tensor) -> Tensor:
+    return normalize(log_mel(pad(waveform, (0, max(0, MIN_SAMPLES - waveform.shape[1])))))
 
 
 def _start(stream: av.stream.Stream) -> Fraction | None:
@@ -188,14 +195,14 @@ def _full_scale(values: np.ndarray) -> np.ndarray:
     return (values - half if values.dtype.kind == "u" else values.astype(np.float64)) / half
 
 
-def _resample(samples: np.ndarray, rate: int) -> np.ndarray:
-    """Samples [n] -> [round(n * 24000 / rate)] by one zero-phase polyphase filter."""
+def _resample(samples: np.ndarray, rate: int, wanted_rate: int) -> np.ndarray:
+    """Samples [n] -> [round(n * wanted_rate / rate)] by one zero-phase polyphase filter."""
     from scipy.signal import resample_poly
 
-    if rate == SAMPLE_RATE:
+    if rate == wanted_rate:
         return samples
-    common = math.gcd(SAMPLE_RATE, rate)
-    up, down = SAMPLE_RATE // common, rate // common
+    common = math.gcd(wanted_rate, rate)
+    up, down = wanted_rate // common, rate // common
     wanted = max(1, round(Fraction(samples.shape[0] * up, down)))
     return resample_poly(samples, up, down, window=_low_pass(max(up, down)))[:wanted]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from fractions import Fraction
 from heapq import merge
@@ -53,25 +53,30 @@ def check_output(path: str | Path) -> Path:
     return path
 
 
-def write_mp4(path: str | Path, clip: Clip, *, crf: int = 18, bits_per_channel: int = 96_000) -> Path:
+def write_mp4(
+    path: str | Path,
+    clip: Clip,
+    *,
+    crf: int = 18,
+    bits_per_channel: int = 96_000,
+    metadata: Mapping[str, str] | None = None,
+) -> Path:
     """Writes the clip to ``path``, replacing what is there only when the new file is complete.
 
     The sound is cut or filled up with silence to the length of the pictures. Mono stays mono, stereo stereo.
-    crf: quality of H.264, smaller is better; bits_per_channel: bits a second of AAC for each channel.
+    crf: quality of H.264, smaller is better; bits_per_channel: bits a second of AAC for each channel;
+    metadata: tags to write, under any name.
     Raises ``ValueError`` or ``OSError`` with a sentence before anything is written if the clip or the path is unfit.
     """
     path = check_output(path)
     check_clip(clip)
-    with _complete_or_nothing(path) as unfinished:
-        # the edit list counts in the movie's time scale: in samples, not the usual milliseconds, lengths are exact
-        options = {"movflags": "+faststart", "movie_timescale": str(clip.sample_rate)}
-        with av.open(str(unfinished), "w", format="mp4", options=options) as container:
-            pictures = _add_pictures(container, Fraction(clip.fps), *clip.frames.shape[1:3], crf)
-            sound = _add_sound(container, clip.waveform, clip.sample_rate, bits_per_channel)
-            samples = sound_samples(clip.frames.shape[0], clip.fps, clip.sample_rate)
-            packets = _sound_packets(sound, fit_sound(clip.waveform, samples)), _picture_packets(pictures, clip)
-            for packet in merge(*packets, key=_time):
-                container.mux(packet)
+    with _complete_or_nothing(path) as unfinished, _open(unfinished, clip.sample_rate, metadata) as container:
+        pictures = _add_pictures(container, Fraction(clip.fps), *clip.frames.shape[1:3], crf)
+        sound = _add_sound(container, clip.waveform, clip.sample_rate, bits_per_channel)
+        samples = sound_samples(clip.frames.shape[0], clip.fps, clip.sample_rate)
+        packets = _sound_packets(sound, fit_sound(clip.waveform, samples)), _picture_packets(pictures, clip)
+        for packet in merge(*packets, key=_time):
+            container.mux(packet)
     return path
 
 
@@ -83,31 +88,37 @@ def write_dubbed(
     *,
     crf: int = 18,
     bits_per_channel: int = 96_000,
+    metadata: Mapping[str, str] | None = None,
+    codec: str | None = None,
 ) -> Path:
     """Writes footage with another sound, waveform [1 or 2 channels, n], cut or filled up to the length of the pictures.
 
     The pictures keep their size, their times and their codec: their packets are copied where MP4 can hold them, and
-    only drawn anew (H.264) where it cannot or where they are turned. Raises as `write_mp4` does.
+    only drawn anew (H.264) where it cannot, where they are turned, or where ``codec`` is named and another.
+    Raises as `write_mp4` does.
     """
     path = check_output(path)
     check_sound(waveform, sample_rate)
     if path.exists() and path.samefile(footage.path):
         raise ValueError(f"{path} is the footage itself: give the dubbed clip another name")
-    with _complete_or_nothing(path) as unfinished, open_media(footage.path, "video") as source:
-        options = {"movflags": "+faststart", "movie_timescale": str(sample_rate)}
-        with av.open(str(unfinished), "w", format="mp4", options=options) as container:
-            stream = moving_pictures(source)
-            if stream.codec_context.name in COPIED and not footage.turned:
-                pictures = _copied_packets(container.add_stream_from_template(stream), source, stream, footage)
-            else:
-                height, width = footage.height // 2 * 2, footage.width // 2 * 2
-                redrawn = _add_pictures(container, footage.rate, height, width, crf)
-                redrawn.codec_context.time_base = footage.time_base
-                pictures = _redrawn_packets(redrawn, footage)
-            sound = _add_sound(container, waveform, sample_rate, bits_per_channel)
-            fitted = fit_sound(waveform, round(footage.duration * sample_rate))
-            for packet in merge(pictures, _sound_packets(sound, fitted), key=_time):
-                container.mux(packet)
+    with (
+        _complete_or_nothing(path) as unfinished,
+        open_media(footage.path, "video") as source,
+        _open(unfinished, sample_rate, metadata) as container,
+    ):
+        stream = moving_pictures(source)
+        found = stream.codec_context.name
+        if codec in (None, found) and found in COPIED and not footage.turned:
+            pictures = _copied_packets(container.add_stream_from_template(stream), source, stream, footage)
+        else:
+            height, width = footage.height // 2 * 2, footage.width // 2 * 2
+            redrawn = _add_pictures(container, footage.rate, height, width, crf)
+            redrawn.codec_context.time_base = footage.time_base
+            pictures = _redrawn_packets(redrawn, footage)
+        sound = _add_sound(container, waveform, sample_rate, bits_per_channel)
+        fitted = fit_sound(waveform, round(footage.duration * sample_rate))
+        for packet in merge(pictures, _sound_packets(sound, fitted), key=_time):
+            container.mux(packet)
     return path
 
 
@@ -144,6 +155,14 @@ def check_sound(waveform: Tensor, sample_rate: int) -> None:
         raise ValueError(f"AAC has no sample rate of {sample_rate} Hz: resample it, for example to 48000 Hz")
     if not torch.isfinite(waveform).all():
         raise ValueError("the sound of the clip holds numbers that are NaN or infinite; nothing was written")
+
+
+def _open(path: Path, sample_rate: int, metadata: Mapping[str, str] | None) -> av.container.OutputContainer:
+    # the edit list counts in the movie's time scale: in samples, not the usual milliseconds, lengths are exact
+    options = {"movflags": "+faststart+use_metadata_tags", "movie_timescale": str(sample_rate)}
+    container = av.open(str(path), "w", format="mp4", options=options)
+    container.metadata.update(metadata or {})
+    return container
 
 
 @contextmanager
