@@ -63,6 +63,8 @@ def check(entry: Mapping[str, Any], config: ModelConfig) -> None:
             "the conditioning has no reference image: connect the outputs of 'UniAVGen Conditions', not those of the "
             "text encoder"
         )
+    if entry.get("area") is not None or entry.get("mask") is not None:
+        raise ValueError("UniAVGen has no regions: take the area or mask off the conditioning")
     width = entry["cross_attn"].shape[-1]
     if width != config.text_dim:
         raise ValueError(

@@ -46,6 +46,10 @@ class ModalityAwareGuider(comfy.samplers.CFGGuider):
         # a sampler may compute the first sigma again and end a rounding error above it
         mode = self.guidance.mode(min(float(timestep[0] * MAX_TIMESTEP), float(timesteps[0])), timesteps)
         positive = self.conds["positive"]
+        if mode is Mode.NONE and model_options.get("disable_cfg1_optimization"):  # a sampler that reads both passes
+            return guided(
+                self.inner_model, x, timestep, positive, self.conds["negative"], torch.ones_like(x[:1]), model_options
+            )
         if mode is Mode.NONE:
             return comfy.samplers.sampling_function(
                 self.inner_model, x, timestep, None, positive, 1.0, model_options=model_options, seed=seed

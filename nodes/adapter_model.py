@@ -19,13 +19,14 @@ from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrapperExecutor, WrappersMP, get_all_wrappers
 from torch import Tensor
 
-from ..uniavgen_core.checkpoint import check_names, config_of, expected_shapes, load_state_dict, shapes_of
+from ..uniavgen_core.checkpoint import check_names, check_numbers, config_of, load_state_dict, shapes_of
 from ..uniavgen_core.config import ModelConfig
 from ..uniavgen_core.model.joint import JointModel
 from ..uniavgen_core.types import JOINT, AVLatent, Conditions
 from .adapter_conditioning import CLEAN, FACE_MASKS, IMAGE, INTERACTION, SKIP_LAYERS, SPEECH, VOICE, check
 from .adapter_latent import Pack, UniAVGenLatentFormat
 
+SIGMA_ROUNDING = 1e-3
 DTYPES = [torch.bfloat16, torch.float16, torch.float32]
 
 
@@ -148,6 +149,12 @@ def before_sampling(
     executor: WrapperExecutor, noise: Any, latent: Any, sampler: Any, sigmas: Any, mask: Any, *rest: Any, **named: Any
 ):
     """Tells the latent format what is in the pack of a run. Raises ``ValueError`` for latents of another family."""
+    falling = sigmas[1:] < sigmas[:-1]
+    if not falling.all() or sigmas[0] > 1 + SIGMA_ROUNDING or sigmas[-1] < 0:
+        raise ValueError(
+            f"the sigmas run from {float(sigmas[0]):g} to {float(sigmas[-1]):g}: UniAVGen needs them falling "
+            "from at most 1 to 0, as 'UniAVGen Schedule' or 'BasicScheduler' (simple, normal) make them"
+        )
     executor.class_obj.model_patcher.model.latent_format.pack = Pack.of(named["latent_shapes"], mask)
     return executor(noise, latent, sampler, sigmas, mask, *rest, **named)
 
@@ -156,7 +163,9 @@ def read_file(path: Path) -> tuple[dict[str, Tensor], ModelConfig]:
     """Weights and configuration in a file or behind an index. Raises ``CheckpointError`` if they do not fit."""
     tensors, metadata = load_state_dict(path)
     config = config_of(metadata)
-    check_names(shapes_of(tensors), expected_shapes(config), path.name)
+    expected = JointModel(config, device="meta").state_dict()
+    check_names(shapes_of(tensors), shapes_of(expected), path.name)
+    check_numbers(tensors, expected, path.name)
     return tensors, config
 
 

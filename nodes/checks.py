@@ -16,4 +16,6 @@ def verdict(check: Callable[..., object], *values: Any) -> bool | str:
             check(*values)
     except ValueError as error:
         return str(error)
+    except TypeError as error:
+        return f"a value is of the wrong kind ({error})"
     return True

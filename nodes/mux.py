@@ -10,6 +10,7 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..uniavgen_core.audio.mel import peak_normalize
 from ..uniavgen_core.audio.sound import to_model_sound
 from ..uniavgen_core.geometry import VIDEO_FPS
 from ..uniavgen_core.pipeline import join
@@ -95,7 +96,7 @@ class UniAVGenMux(io.ComfyNode):
     ) -> io.NodeOutput:
         rate = exact_rate(fps)
         check_level(original_level)
-        waveform, sample_rate = audio["waveform"][0], int(audio["sample_rate"])  # [channels, samples]
+        waveform, sample_rate = one_after_the_other(audio["waveform"], images), int(audio["sample_rate"])
         if not torch.isfinite(waveform).all():
             raise ValueError("the sound holds numbers that are NaN or infinite: nothing can be joined")
         if source is not None and earlier is not None:
@@ -112,6 +113,16 @@ class UniAVGenMux(io.ComfyNode):
             return io.NodeOutput(lengthen(earlier, images[..., :3], waveform, sample_rate, rate, continued_latents))
         sound = fit_sound(waveform, sound_samples(len(images), rate, sample_rate))
         return io.NodeOutput(ExactVideo(images[..., :3], sound, sample_rate, rate))
+
+
+def one_after_the_other(waveforms: Tensor, images: Tensor | None) -> Tensor:
+    """Sounds of a batch of clips [B, C, n], whose pictures come one clip after the other -> one sound [C, samples]."""
+    if len(waveforms) > 1 and (images is None or len(images) % len(waveforms)):
+        raise ValueError(
+            f"{len(waveforms)} sounds do not share {0 if images is None else len(images)} pictures evenly: "
+            "connect the pictures and the sounds of the same clips"
+        )
+    return waveforms.movedim(0, 1).flatten(1)
 
 
 def dub(video: Any, waveform: Tensor, sample_rate: int, level: float) -> ExactVideo | DubbedVideo:
@@ -136,7 +147,7 @@ def lengthen(
     own = source.sound()
     before = Clip(
         source.frames(*images.shape[1:3]),
-        to_model_sound(own.waveform, own.sample_rate, sample_rate),
+        peak_normalize(to_model_sound(own.waveform, own.sample_rate, sample_rate)),  # as the model went on from it
         VIDEO_FPS,
         sample_rate,
     )

@@ -12,6 +12,7 @@ from safetensors.torch import save, save_file
 from uniavgen_core.checkpoint import (
     CheckpointError,
     check_names,
+    check_numbers,
     config_of,
     expected_shapes,
     load_model,
@@ -210,3 +211,10 @@ def test_weights_without_configuration_are_the_release(tmp_path):
     save_file(small_weights(), tmp_path / "m.safetensors")
     with pytest.raises(CheckpointError, match=r"of another shape .* instead of .*3072"):
         load_model(tmp_path / "m.safetensors")
+
+
+def test_whole_numbers_are_no_weights():
+    expected = {"a": torch.zeros(2), "b": torch.zeros(2)}
+    check_numbers({"a": torch.zeros(2, dtype=torch.float8_e4m3fn), "b": torch.zeros(2)}, expected, "file")
+    with pytest.raises(CheckpointError, match="file holds whole numbers instead of weights in b"):
+        check_numbers({"a": torch.zeros(2), "b": torch.zeros(2, dtype=torch.int8)}, expected, "file")

@@ -75,3 +75,23 @@ def test_picture_sizes() -> None:
 def test_schedule() -> None:
     for steps, expected in read("geometry")["timesteps_shift5"].items():
         torch.testing.assert_close(timesteps(int(steps)), torch.tensor(expected), rtol=2e-7, atol=0)
+
+
+def test_a_case_that_cannot_run_does_not_hide_the_others(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    import shutil
+
+    from safetensors import safe_open
+    from safetensors.torch import load_file, save_file
+
+    for name in ("config.json", "model.safetensors"):
+        shutil.copy(FOLDER / name, tmp_path)
+    with safe_open(FOLDER / "forward_b.safetensors", "pt") as file:
+        metadata = file.metadata()
+    tensors = load_file(FOLDER / "forward_b.safetensors")
+    del tensors["in.ref_audio"]
+    save_file(tensors, tmp_path / "forward_b.safetensors", metadata)
+    assert golden.main([str(tmp_path)]) == 1
+    told = capsys.readouterr().out
+    assert "FAIL forward_b/reference_voice" in told
+    assert "KeyError: 'ref_audio'" in told
+    assert "9 passed, 1 failed" in told

@@ -12,6 +12,7 @@ from conftest import randomise, small_config
 
 from uniavgen_core.config import Alignment, InteractionConfig, Layers, ModelConfig, Site
 from uniavgen_core.model import JointModel
+from uniavgen_core.model.aligners import AlignmentTables
 from uniavgen_core.model.alignment import audio_windows, frame_contexts, nearest_contexts, own_windows
 from uniavgen_core.model.attention import scaled_dot_product
 from uniavgen_core.types import JOINT, TO_AUDIO_ONLY, TO_VIDEO_ONLY, UNIMODAL, AVLatent, Velocity
@@ -135,7 +136,7 @@ def test_given_parts_get_nothing_from_the_other_branch(make_model, make_case) ->
     assert (audio[:15] == 0).all() and (audio[15:] > 0).all()
 
 
-@pytest.mark.parametrize("dtype, bound", [(torch.bfloat16, 0.08), (torch.float16, 0.01)])
+@pytest.mark.parametrize("dtype, bound", [(torch.bfloat16, 0.03), (torch.float16, 0.005)])
 def test_half_precision(make_model, make_case, dtype: torch.dtype, bound: float) -> None:
     latent, conditions = make_case(clean_audio=3, voice=4)
     expected = make_model()(latent, T, conditions)
@@ -269,3 +270,58 @@ def test_a_latent_checks_itself() -> None:
         AVLatent(torch.zeros(1, 48, 2, 4, 4), torch.zeros(2, 80, 5))
     with pytest.raises(ValueError, match="3 given latents"):
         AVLatent(torch.zeros(1, 48, 2, 4, 4), torch.zeros(1, 80, 5), clean_video=3)
+
+
+@pytest.mark.parametrize(
+    ("site", "order"),
+    [
+        (Site.BEFORE_SELF_ATTENTION, ["self_attn", "cross_attn", "ffn", "a2v"]),
+        (Site.BEFORE_CROSS_ATTENTION, ["self_attn", "a2v", "cross_attn", "ffn"]),
+        (Site.BEFORE_FFN, ["self_attn", "cross_attn", "a2v", "ffn"]),
+    ],
+)
+def test_the_branches_meet_at_their_site(make_model, make_case, site: Site, order: list[str]) -> None:
+    model, seen = make_model(site=site, layers=(1,)), []
+
+    def note(module: torch.nn.Module, name: str) -> None:
+        module.register_forward_pre_hook(lambda *_: seen.append(name))
+
+    block = model.blocks[1]
+    for name, module in (("self_attn", block.self_attn.o), ("cross_attn", block.cross_attn.o), ("ffn", block.ffn)):
+        note(module, name)
+    note(model.a2v_blocks[0], "a2v")
+    model(*(lambda latent, conditions: (latent, T, conditions))(*make_case()))
+    assert seen == order
+
+
+def test_contexts_may_be_mixed_a_few_at_a_time(make_model, make_case, monkeypatch) -> None:
+    model, (latent, conditions) = make_model(), make_case(latents=4, tokens=83, clean_audio=5, batch=2)
+    times = T.expand(2)
+    at_once = model(latent, times, conditions)
+    monkeypatch.setattr("uniavgen_core.model.aligners.CONTEXT_NUMBERS", 3 * 6 * 12)  # three contexts of 6 tokens
+    calls = []
+
+    def counting(q, k, v, heads):
+        calls.append(q.shape)
+        return scaled_dot_product(q, k, v, heads)
+
+    assert_same(model(latent, times, conditions, attention=counting), at_once)
+    assert len([shape for shape in calls if shape[0] <= 3 * 2]) > 2 * 10
+
+
+def test_global_alignment_counts_time_in_latents(make_case) -> None:
+    """Both branches' positions lie on one axis, and those of what is given come before."""
+    config = small_config(alignment=Alignment.SYMMETRIC_GLOBAL)
+    grid, tokens, x = (3, 2, 3), 18, torch.zeros(1)  # 9 frames, two tokens a frame
+    tables = AlignmentTables.build(config, grid, tokens, (1, 4), x)
+    frame_angle = torch.atan2(tables.audio_key_rotary.sin, tables.audio_key_rotary.cos)[:, 0]
+    torch.testing.assert_close(frame_angle, torch.arange(18) / 8)  # half a frame each, four frames a latent
+    torch.testing.assert_close(tables.audio_query_rotary.cos[0, 0], torch.tensor(4 / 8).cos())
+    torch.testing.assert_close(tables.video_query_rotary.cos[:, 0], torch.tensor([1.0, 2.0]).repeat_interleave(6).cos())
+    torch.testing.assert_close(tables.video_key_rotary.cos[:, 0], torch.arange(3.0).repeat_interleave(6).cos())
+
+
+def test_late_speech_tokens_share_the_last_position(make_model) -> None:
+    positions = make_model().text_embedding._positions(torch.zeros(1, 4100, dtype=torch.int64))
+    assert torch.equal(positions[4095], positions[4099])
+    assert not torch.equal(positions[4094], positions[4095])

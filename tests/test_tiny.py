@@ -257,3 +257,11 @@ def test_vocoder_refuses_other_mels(vocoder):
     for shape in ((1, 100, 5), (80, 5), (1, 80, 0)):
         with pytest.raises(ValueError, match="decodes log-mels"):
             vocoder.decode(torch.zeros(shape))
+
+
+def test_the_vocoder_stays_finite_for_any_mel():
+    vocoder = load_part("vocoder", TinyVocoder)[0]
+    for level in (-1e4, 200.0, 1e30):
+        sound = vocoder.decode(torch.full((1, 80, 9), level))
+        assert sound.isfinite().all()
+        assert sound.abs().max() <= 1

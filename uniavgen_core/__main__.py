@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import signal
 import sys
 from dataclasses import replace
@@ -23,6 +24,7 @@ if TYPE_CHECKING:  # PyTorch is imported late: it takes seconds, in which Ctrl-C
     from .video.footage import Footage
 
 WRONG, INTERRUPTED = 2, 130
+ENDINGS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 # task: what it does, and which files it takes (True: must be given)
 TASKS = {
     "joint": ("a portrait and two texts become a clip with voice", {"image": True, "voice": False}),
@@ -47,10 +49,19 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted: no file was written", file=sys.stderr)
         return INTERRUPTED
+    except MemoryError:
+        print("error: there is not enough memory: ask for a smaller or shorter clip", file=sys.stderr)
+        return WRONG
     except (ValueError, OSError, ImportError) as error:
         print(f"error: {sentence(error)}", file=sys.stderr)
         return WRONG
     return 0
+
+
+def leave(*_: object) -> NoReturn:
+    """Ends at once, as long as nothing is written: while libraries are imported, an exception could be swallowed."""
+    os.write(2, b"interrupted: no file was written\n")
+    os._exit(INTERRUPTED)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -61,12 +72,15 @@ def run(options: argparse.Namespace) -> None:
     from .tiny import load_tiny
     from .video.mux import check_output, write_dubbed, write_mp4
 
+    for ending in ENDINGS:
+        if signal.getsignal(ending) is leave:
+            signal.signal(ending, signal.default_int_handler)
     output = check_output(options.output)
     material, footage = read_material(options)
     material.check()
     bundle = {"tiny": load_tiny}[options.model](*place_of(options))
     # a delay: no bar before the first step, so that none stands above an error
-    with tqdm(total=options.steps, desc="sampling", unit="step", delay=1e-9, file=sys.stderr) as bar:
+    with tqdm(total=options.steps, desc="sampling", unit="step", delay=1e-3, file=sys.stderr) as bar:
 
         def step_done(step: int, steps: int, guess: object) -> None:
             bar.total = steps
@@ -309,5 +323,6 @@ def sentence(error: Exception) -> str:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # being ended leaves no file either
+    for sent in ENDINGS:  # being ended or losing the terminal leaves no file either
+        signal.signal(sent, leave)
     sys.exit(main())

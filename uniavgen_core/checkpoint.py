@@ -113,6 +113,16 @@ def check_names(found: Mapping[str, Iterable[int]], expected: Mapping[str, Itera
         )
 
 
+def check_numbers(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], source: str) -> None:
+    """Raises ``CheckpointError`` if whole numbers stand in the place of weights, as in some quantised files."""
+    wrong = [name for name in found if expected[name].is_floating_point() and not found[name].is_floating_point()]
+    if wrong:
+        raise CheckpointError(
+            f"{source} holds whole numbers instead of weights in {_listing(wrong)}: choose a file in bf16, fp16, fp32 "
+            "or fp8"
+        )
+
+
 def config_of(metadata: Mapping[str, str]) -> ModelConfig:
     """The configuration that weights carry in their metadata; without one they are taken for the release."""
     if CONFIG_KEY not in metadata:
@@ -161,6 +171,7 @@ def fill(
     with torch.device("meta"):
         module = build()
     check_names(shapes_of(tensors), shapes_of(module.state_dict()), source)
+    check_numbers(tensors, module.state_dict(), source)
     converted = {}
     for name in list(tensors):
         tensor = tensors.pop(name)

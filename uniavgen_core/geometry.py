@@ -14,11 +14,15 @@ SAMPLE_RATE = 24_000
 HOP_LENGTH = 240  # samples a mel frame, which is one audio token
 SAMPLES_PER_FRAME = SAMPLE_RATE // VIDEO_FPS
 TRAINED_FRAMES = 81
+MAX_FRAMES = 24 * 3600 * VIDEO_FPS + 1  # a day
+MAX_SIDE = 8192  # pixels
 RELEASE_SHORT_SIDE = 720
 
 
 def check_frames(frames: int) -> int:
     """Returns ``frames`` if the VAE can hold it (4n + 1, at least 1), else raises ``ValueError``."""
+    if frames > MAX_FRAMES:
+        raise ValueError(f"a clip cannot have {frames} frames: it can have {MAX_FRAMES} at most")
     if frames < 1 or frames % TEMPORAL_STRIDE != 1:
         below = max(1, (frames - 1) // TEMPORAL_STRIDE * TEMPORAL_STRIDE + 1)
         raise ValueError(
@@ -36,6 +40,8 @@ def cover_frames(frames: int) -> int:
 def check_size(width: int, height: int) -> tuple[int, int]:
     """Returns ``(width, height)`` in pixels if both are positive multiples of 32, else raises ``ValueError``."""
     for name, value in (("width", width), ("height", height)):
+        if value > MAX_SIDE:
+            raise ValueError(f"{name} {value} is too large: it can be {MAX_SIDE} at most")
         if value < SIZE_MULTIPLE or value % SIZE_MULTIPLE:
             below = max(SIZE_MULTIPLE, value // SIZE_MULTIPLE * SIZE_MULTIPLE)
             raise ValueError(

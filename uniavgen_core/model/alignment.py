@@ -48,7 +48,10 @@ def audio_windows(latents: int, tokens: int) -> Tensor:
 
 
 def own_windows(latents: int, tokens: int) -> Tensor:
-    """Audio tokens of each latent's own time, without a margin: [T, W]; shorter windows repeat their last token."""
+    """Audio tokens of each latent's own time, without a margin: [T, W].
+
+    Shorter windows repeat their last token, which so weighs more there; the first latent, a single frame, has one.
+    """
     rate = tokens / ClipLength.from_latents(latents).frames
     bounds = [(math.floor(start * rate), math.ceil(stop * rate)) for start, stop in latent_frames(latents)]
     length = max(stop - start for start, stop in bounds)

@@ -47,9 +47,10 @@ class JointModel(nn.Module):
         factory = {"device": device, "dtype": dtype}
         ops = {"operations": operations, **factory}
         video, audio, linear = config.video.dim, config.audio.dim, operations.Linear
+        patch = (1, config.patch_size, config.patch_size)
 
         self.patch_embedding = operations.Conv3d(
-            config.video_channels, video, kernel_size=(1, 2, 2), stride=(1, 2, 2), **factory
+            config.video_channels, video, kernel_size=patch, stride=patch, **factory
         )
         self.text_embedding_video = nn.Sequential(
             linear(config.text_dim, video, **factory), nn.GELU(approximate="tanh"), linear(video, video, **factory)

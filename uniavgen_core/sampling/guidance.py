@@ -13,6 +13,7 @@ from ..types import UNIMODAL, AVLatent, Conditions, Velocity
 from .schedule import MAX_TIMESTEP
 
 RELEASE_SKIPPED_LAYER = 11
+MAX_SCALE = 1000.0
 
 
 class Unit(str, Enum):
@@ -58,6 +59,9 @@ class Guidance:
         for name in ("scale_video", "scale_audio", "start", "end"):
             if not math.isfinite(getattr(self, name)):
                 raise ValueError(f"guidance {name} must be a finite number, not {getattr(self, name)}")
+        for name in ("scale_video", "scale_audio"):
+            if abs(getattr(self, name)) > MAX_SCALE:
+                raise ValueError(f"guidance {name} must be from {-MAX_SCALE:g} to {MAX_SCALE:g}")
         first, last = ("start", "end") if self.unit is Unit.STEPS else ("end", "start")
         if not 0 <= getattr(self, first) <= getattr(self, last) <= 1:
             raise ValueError(

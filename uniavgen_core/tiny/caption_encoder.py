@@ -45,7 +45,7 @@ class TinyCaptionEncoder(nn.Module):
 
 def symbols(caption: str) -> list[int]:
     """The caption's bytes and the end mark, at most as many as the model reads."""
-    data, room = caption.encode("utf-8"), TINY.text_len - 1
+    data, room = caption.encode("utf-8", "replace"), TINY.text_len - 1
     if len(data) > room:
         log.warning(
             "the caption has %d bytes, of which the tiny model reads the first %d: the last %d are cut off",

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from ..geometry import HOP_LENGTH
 from .config import FFT, FFT_BINS, NOISE_FRAMES, TINY
 
+LOUDEST = 12.0  # log-magnitude, far above full scale: what is louder would overflow
+
 
 class TinyVocoder(nn.Module):
     """Log-mel -> waveform at 24 kHz (implements Vocoder).
@@ -30,7 +32,8 @@ class TinyVocoder(nn.Module):
             )
         weight = self.projection.weight
         frames, window = log_mel.shape[2], torch.hann_window(FFT, device=weight.device)
-        magnitude = self.projection(log_mel.to(weight).transpose(1, 2)).transpose(1, 2).exp()  # [B, 513, L]
+        magnitude = self.projection(log_mel.to(weight).transpose(1, 2)).transpose(1, 2)
+        magnitude = magnitude.clamp(max=LOUDEST).exp()  # [B, 513, L]
         spectrum = magnitude * self._phases(frames, window)
         pieces = torch.fft.irfft(spectrum, n=FFT, dim=1) * window[:, None]  # [B, 1024, L]
         envelope = (window**2)[None, :, None].expand(1, FFT, frames)
