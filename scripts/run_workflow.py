@@ -3,7 +3,8 @@
     python scripts/run_workflow.py workflows/api/joint.json \
         --upload portrait.image=face.png --set text.speech="Hello there." --output results
 
-Nodes are named by their id in the workflow, or by their title or class where only one has it.
+Nodes are named by their id in the workflow, or by their title or class where only one has it. A value is read as what
+stands in the workflow: text as it is written, a whole number, a number, or true / false.
 Exit codes: 0 done, 1 the server refused or failed, 2 the request is wrong, 130 interrupted.
 """
 
@@ -12,6 +13,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
+import os
 import sys
 import uuid
 from pathlib import Path, PurePosixPath
@@ -20,6 +23,7 @@ from typing import Any
 import aiohttp
 
 FAILED, WRONG, INTERRUPTED = 1, 2, 130
+KINDS = {bool: "true or false", int: "a whole number", float: "a finite number"}
 Workflow = dict[str, dict[str, Any]]
 
 
@@ -32,9 +36,11 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         workflow = read_workflow(options.workflow)
         for node, name, value in options.set:
-            workflow[find_node(workflow, node)]["inputs"][name] = parse(value)
-        uploads = [(find_node(workflow, node), name, existing(path)) for node, name, path in options.upload]
-        for path in asyncio.run(run(options.server.rstrip("/"), workflow, uploads, options.output)):
+            node = find_node(workflow, node)
+            workflow[node]["inputs"][name] = parse(value, present(workflow, node, name), f"{node}.{name}")
+        uploads = [find_upload(workflow, *parts) for parts in options.upload]
+        check_folder(options.output)
+        for path in asyncio.run(run(address(options.server), workflow, uploads, options.output)):
             print(path)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -81,13 +87,50 @@ def assignment(text: str) -> tuple[str, str, str]:
     return node, name, value
 
 
-def parse(value: str) -> Any:
-    """A number, true or false as such; anything else as text."""
+def address(server: str) -> str:
+    """HOST:PORT or a URL -> URL without a slash at its end."""
+    return (server if "://" in server else f"http://{server}").rstrip("/")
+
+
+def present(workflow: Workflow, node: str, name: str) -> Any:
+    """The value that an input has in the workflow. Raises ``ValueError`` if there is none, or a link instead."""
+    inputs = workflow[node]["inputs"]
+    if name not in inputs:
+        raise ValueError(f"{node} has no input {name!r} in the workflow; it has {', '.join(inputs) or 'none'}")
+    if isinstance(inputs[name], list) and inputs[name]:
+        raise ValueError(f"{node}.{name} is linked to node {inputs[name][0]!r}: only inputs with a value can be set")
+    return inputs[name]
+
+
+def parse(text: str, old: Any, target: str) -> str | bool | int | float:
+    """The value as the type of the one it replaces. Raises ``ValueError`` if it is none of that type."""
+    if isinstance(old, str):
+        return text
+    kind = KINDS.get(type(old))
+    if kind is None:
+        raise ValueError(f"{target} is {json.dumps(old)} in the workflow: only text, numbers and booleans can be set")
     try:
-        parsed = json.loads(value)
+        value = json.loads(text, parse_int=float if isinstance(old, float) else int)
     except ValueError:
-        return value
-    return parsed if isinstance(parsed, (bool, int, float)) else value
+        value = None
+    if type(value) is not type(old) or (isinstance(value, float) and not math.isfinite(value)):
+        raise ValueError(f"{target} must be {kind}, as in the workflow ({json.dumps(old)}), not {text!r}")
+    return value
+
+
+def find_upload(workflow: Workflow, node: str, name: str, path: str) -> tuple[str, str, Path]:
+    """NODE.INPUT=FILE as node id, input and file. Raises ``ValueError`` if the input does not take a file's name."""
+    node = find_node(workflow, node)
+    if not isinstance(present(workflow, node, name), str):
+        raise ValueError(f"{node}.{name} does not take a file: it is no text in the workflow")
+    return node, name, existing(path)
+
+
+def check_folder(path: Path) -> None:
+    """Raises ``ValueError`` if no folder can be at a path because a file is there or on the way."""
+    nearest = next((part for part in (path, *path.parents) if os.path.lexists(part)), path)
+    if not nearest.is_dir():
+        raise ValueError(f"results cannot go to {path}: {nearest} is not a folder")
 
 
 def existing(path: str) -> Path:
@@ -139,8 +182,20 @@ async def run(server: str, workflow: Workflow, uploads: list[tuple[str, str, Pat
             await asyncio.shield(stop(session, server, prompt))
             raise
         async with session.get(f"{server}/history/{prompt}") as response:
-            outputs = (await response.json())[prompt]["outputs"]
+            outputs = (await answer_of(response, prompt))[prompt]["outputs"]
         return [await download(session, server, item, output) for item in files(outputs)]
+
+
+async def answer_of(response: aiohttp.ClientResponse, *names: str) -> dict[str, Any]:
+    """The JSON object that the server answers. Raises ``RunError`` if it is none or lacks one of the names."""
+    said = f"{response.url} answered {response.status} {response.reason}"
+    try:
+        answer = json.loads(await response.read())
+    except ValueError as error:
+        raise RunError(f"{said} with something other than JSON: check that --server is ComfyUI itself") from error
+    if not isinstance(answer, dict) or not answer.keys() >= set(names):
+        raise RunError(f"{said} without {' and '.join(names) or 'an object'}: check that --server is ComfyUI itself")
+    return answer
 
 
 async def upload(session: aiohttp.ClientSession, server: str, path: Path) -> str:
@@ -150,17 +205,16 @@ async def upload(session: aiohttp.ClientSession, server: str, path: Path) -> str
     async with session.post(f"{server}/upload/image", data=form) as response:
         if response.status != 200:
             raise RunError(f"the server did not take {path}: {response.status} {response.reason}")
-        answer = await response.json()
+        answer = await answer_of(response, "subfolder", "name")
     return str(PurePosixPath(answer["subfolder"], answer["name"]))
 
 
 async def submit(session: aiohttp.ClientSession, server: str, workflow: Workflow, client: str) -> str:
     """Queues the workflow and returns its prompt id. Raises ``RunError`` with the server's reasons."""
     async with session.post(f"{server}/prompt", json={"prompt": workflow, "client_id": client}) as response:
-        answer = await response.json()
         if response.status != 200:
-            raise RunError(refusal(answer))
-    return answer["prompt_id"]
+            raise RunError(refusal(await answer_of(response)))
+        return (await answer_of(response, "prompt_id"))["prompt_id"]
 
 
 def refusal(answer: dict[str, Any]) -> str:
@@ -227,19 +281,34 @@ def files(outputs: dict[str, dict[str, Any]]) -> list[dict[str, str]]:
         for node in outputs.values()
         for items in node.values()
         for item in (items if isinstance(items, list) else [])
-        if isinstance(item, dict) and item.get("type") == "output" and "filename" in item
+        if isinstance(item, dict) and item.get("type") == "output" and item.get("filename")
     ]
     return list({(item.get("subfolder"), item["filename"]): item for item in found}.values())
 
 
+def place(item: dict[str, str]) -> Path:
+    """Subfolder and name of a result. Raises ``RunError`` if they lead out of the output folder."""
+    path = Path(*((item.get(key) or "").replace("\\", "/") for key in ("subfolder", "filename")))
+    if path.anchor or ".." in path.parts or not path.name:
+        raise RunError(f"the server names a result outside its output folder, {str(path)!r}, which is not saved")
+    return path
+
+
 async def download(session: aiohttp.ClientSession, server: str, item: dict[str, str], output: Path) -> Path:
-    """Saves one result under its own name."""
-    path = output / Path(item["filename"]).name
-    output.mkdir(parents=True, exist_ok=True)
-    async with session.get(f"{server}/view", params=item) as response:
+    """Saves one result under its own subfolder and name, whole or not at all."""
+    path = output / place(item)
+    query = {key: item.get(key) or "" for key in ("filename", "subfolder", "type")}
+    async with session.get(f"{server}/view", params=query) as response:
         if response.status != 200:
             raise RunError(f"the server did not hand out {item['filename']}: {response.status} {response.reason}")
-        path.write_bytes(await response.read())
+        content = await response.read()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{uuid.uuid4().hex}.part")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
     return path
 
 

@@ -23,7 +23,7 @@ def test_workflow_gives_a_clip(server, tmp_path):
         server, "--upload", upload, "--set", "text.speech=It is good to see you.", "--output", str(tmp_path)
     )
     assert done.returncode == 0, done.stderr
-    (path,) = tmp_path.iterdir()
+    (path,) = (tmp_path / "video").iterdir()  # the server's subfolder
     assert done.stdout.strip() == str(path)
     assert "UniAVGen Joint Sampler 50/50" in done.stderr
 

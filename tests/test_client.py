@@ -1,0 +1,249 @@
+"""The API client against a small server of its own: what it sends, what it saves and what it refuses."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from scripts.run_workflow import main
+
+WORKFLOW = {
+    "portrait": {"class_type": "LoadImage", "inputs": {"image": "example.png"}},
+    "text": {"class_type": "Text", "inputs": {"speech": "Hello."}},
+    "sampler": {
+        "class_type": "Sampler",
+        "inputs": {"model": ["text", 0], "steps": 50, "shift": 5.0, "tiled": False, "region": None},
+    },
+}
+
+
+class FakeComfy:
+    """Takes any workflow and says at once that it is done; its results are ``saved``, subfolder/name -> content."""
+
+    def __init__(self, saved: dict[tuple[str, str], bytes]):
+        self.saved = saved
+        self.prompts: list[dict[str, Any]] = []
+        self.uploads: dict[str, bytes] = {}
+        self.not_json = ""  # a path that answers with a web page
+        self.sockets: list[web.WebSocketResponse] = []
+        self.url = ""
+
+    def app(self) -> web.Application:
+        app = web.Application(middlewares=[self.page])
+        app.add_routes([web.get("/ws", self.socket), web.post("/prompt", self.prompt), web.get("/view", self.view)])
+        app.add_routes([web.post("/upload/image", self.upload), web.get("/history/{prompt}", self.history)])
+        return app
+
+    @web.middleware
+    async def page(self, request: web.Request, handler) -> web.StreamResponse:
+        if self.not_json and request.path.startswith(self.not_json):
+            return web.Response(text="<html>Log in</html>", content_type="text/html")
+        return await handler(request)
+
+    async def socket(self, request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        self.sockets.append(socket)
+        async for _ in socket:
+            pass
+        return socket
+
+    async def prompt(self, request: web.Request) -> web.Response:
+        self.prompts.append((await request.json())["prompt"])
+        await self.sockets[-1].send_json({"type": "executing", "data": {"node": None, "prompt_id": "p"}})
+        return web.json_response({"prompt_id": "p"})
+
+    async def upload(self, request: web.Request) -> web.Response:
+        file = (await request.post())["image"]
+        self.uploads[file.filename] = file.file.read()
+        return web.json_response({"name": file.filename, "subfolder": "sent", "type": "input"})
+
+    async def history(self, request: web.Request) -> web.Response:
+        items = [{"subfolder": folder, "filename": name, "type": "output"} for folder, name in self.saved]
+        return web.json_response({"p": {"outputs": {"save": {"images": items, "animated": [True]}}}})
+
+    async def view(self, request: web.Request) -> web.Response:
+        content = self.saved[request.query["subfolder"], request.query["filename"]]
+        return web.Response(body=content) if content else web.Response(status=404)
+
+
+@contextmanager
+def serve(fake: FakeComfy) -> Iterator[FakeComfy]:
+    """Answers on a free port of this machine, from a thread."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+
+    def wait(coroutine):
+        return asyncio.run_coroutine_threadsafe(coroutine, loop).result(10)
+
+    runner = web.AppRunner(fake.app(), shutdown_timeout=1)
+    try:
+        wait(runner.setup())
+        wait(web.TCPSite(runner, "127.0.0.1", 0).start())
+        fake.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        yield fake
+    finally:
+        wait(runner.cleanup())
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+@pytest.fixture
+def comfy() -> Iterator[FakeComfy]:
+    with serve(FakeComfy({("", "clip.mp4"): b"one"})) as fake:
+        yield fake
+
+
+@pytest.fixture
+def client(comfy, tmp_path):
+    """Runs the client with some arguments; results go to ``tmp_path / "out"`` unless they say otherwise."""
+    path = tmp_path / "workflow.json"
+    path.write_text(json.dumps(WORKFLOW))
+
+    def run(*arguments: str) -> int:
+        return main([str(path), "--server", comfy.url, "--output", str(tmp_path / "out"), *arguments])
+
+    return run
+
+
+def saved_in(folder: Path) -> dict[str, bytes]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+@pytest.mark.parametrize("text", ["true", "1e3", "NaN", "007", "null", '"quoted"', "a=b.c", ""])
+def test_text_stays_as_it_is_written(client, comfy, text):
+    assert client("--set", f"text.speech={text}") == 0
+    assert comfy.prompts[0]["text"]["inputs"]["speech"] == text
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("steps=7", 7), ("steps=-1", -1), ("shift=3", 3.0), ("shift=1e3", 1000.0), ("tiled=true", True)],
+)
+def test_values_follow_the_type_they_replace(client, comfy, setting, value):
+    assert client("--set", f"sampler.{setting}") == 0
+    name = setting.partition("=")[0]
+    sent = comfy.prompts[0]["sampler"]["inputs"]
+    assert sent == {**WORKFLOW["sampler"]["inputs"], name: value}
+    assert type(sent[name]) is type(WORKFLOW["sampler"]["inputs"][name])
+
+
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ("steps=1e3", "sampler.steps must be a whole number, as in the workflow (50), not '1e3'"),
+        ("steps=7.0", "must be a whole number"),
+        ("steps=true", "must be a whole number"),
+        ("steps=", "must be a whole number"),
+        ("shift=NaN", "sampler.shift must be a finite number, as in the workflow (5.0), not 'NaN'"),
+        ("shift=1e999", "must be a finite number"),
+        ("shift=1" + "0" * 400, "must be a finite number"),
+        ("shift=much", "must be a finite number"),
+        ("tiled=1", "sampler.tiled must be true or false, as in the workflow (false), not '1'"),
+        ("tiled=True", "must be true or false"),
+        ("region=1", "sampler.region is null in the workflow: only text, numbers and booleans can be set"),
+        ("model=5", "sampler.model is linked to node 'text': only inputs with a value can be set"),
+        ("stepz=7", "sampler has no input 'stepz' in the workflow; it has model, steps, shift, tiled, region"),
+    ],
+)
+def test_refuses_a_setting(client, comfy, capsys, setting, sentence):
+    assert client("--set", f"sampler.{setting}") == 2
+    assert sentence in capsys.readouterr().err
+    assert not comfy.sockets
+
+
+def test_uploads_a_file(client, comfy, tmp_path):
+    (tmp_path / "face.png").write_bytes(b"picture")
+    assert client("--upload", f"portrait.image={tmp_path / 'face.png'}") == 0
+    assert comfy.uploads == {"face.png": b"picture"}
+    assert comfy.prompts[0]["portrait"]["inputs"] == {"image": "sent/face.png"}
+
+
+@pytest.mark.parametrize(
+    ("target", "sentence"),
+    [
+        ("portrait.images", "portrait has no input 'images' in the workflow; it has image"),
+        ("sampler.model", "sampler.model is linked to node 'text'"),
+        ("sampler.steps", "sampler.steps does not take a file"),
+    ],
+)
+def test_refuses_an_upload(client, comfy, tmp_path, capsys, target, sentence):
+    (tmp_path / "face.png").write_bytes(b"picture")
+    assert client("--upload", f"{target}={tmp_path / 'face.png'}") == 2
+    assert sentence in capsys.readouterr().err
+    assert not comfy.uploads
+
+
+@pytest.mark.parametrize("below", ["", "deeper", "deeper/still"])
+def test_refuses_a_file_as_output_before_the_run(client, comfy, tmp_path, capsys, below):
+    (tmp_path / "file").write_bytes(b"kept")
+    assert client("--output", str(tmp_path / "file" / below)) == 2
+    assert f"{tmp_path / 'file'} is not a folder" in capsys.readouterr().err
+    assert not comfy.sockets
+
+
+def test_server_without_a_scheme(client, comfy, tmp_path):
+    assert client("--server", comfy.url.removeprefix("http://") + "/") == 0
+    assert saved_in(tmp_path / "out") == {"clip.mp4": b"one"}
+
+
+def test_subfolders_stay_apart_and_older_results_are_replaced(client, comfy, tmp_path, capsys):
+    comfy.saved = {("", "clip.mp4"): b"1", ("a", "clip.mp4"): b"2", ("a/b", "clip.mp4"): b"3", ("c\\d", "x"): b"4"}
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "clip.mp4").write_bytes(b"older")
+    assert client() == 0
+    names = ["clip.mp4", "a/clip.mp4", "a/b/clip.mp4", "c/d/x"]
+    assert capsys.readouterr().out.split() == [str(tmp_path / "out" / name) for name in names]
+    assert saved_in(tmp_path / "out") == dict(zip(names, [b"1", b"2", b"3", b"4"], strict=True))
+
+
+def test_a_result_that_cannot_be_written_leaves_the_older_one(client, tmp_path, monkeypatch, capsys):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "clip.mp4").write_bytes(b"older")
+
+    def write_half(path: Path, content: bytes) -> None:
+        with path.open("wb") as file:
+            file.write(content[:1])
+        raise OSError("no space left")
+
+    monkeypatch.setattr(Path, "write_bytes", write_half)
+    assert client() == 2
+    assert "no space left" in capsys.readouterr().err
+    assert saved_in(tmp_path / "out") == {"clip.mp4": b"older"}
+
+
+@pytest.mark.parametrize(
+    "name", [("..", "x"), ("", "../x"), ("a/../..", "x"), ("/tmp", "x"), ("a", "/x"), ("", "..\\x"), ("", ".")]
+)
+def test_names_do_not_leave_the_output_folder(client, comfy, tmp_path, capsys, name):
+    comfy.saved = {name: b"bad"}
+    before = saved_in(tmp_path)
+    assert client() == 1
+    assert "the server names a result outside its output folder" in capsys.readouterr().err
+    assert saved_in(tmp_path) == before
+
+
+def test_a_result_that_is_gone(client, comfy, tmp_path, capsys):
+    comfy.saved = {("", "clip.mp4"): b""}
+    assert client() == 1
+    assert "the server did not hand out clip.mp4: 404 Not Found" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("path", ["/prompt", "/history/p", "/upload/image"])
+def test_an_answer_that_is_not_json(client, comfy, tmp_path, capsys, path):
+    comfy.not_json = path
+    (tmp_path / "face.png").write_bytes(b"picture")
+    assert client("--upload", f"portrait.image={tmp_path / 'face.png'}") == 1
+    assert f"{comfy.url}{path} answered 200 OK with something other than JSON" in capsys.readouterr().err
