@@ -8,6 +8,7 @@ from typing import Any
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..uniavgen_core.audio.mel import peak_normalize
 from ..uniavgen_core.config import RELEASE
 from ..uniavgen_core.geometry import (
     RELEASE_SHORT_SIDE,
@@ -203,7 +204,8 @@ def last_frames(source: Source, height: int, width: int, latents: int) -> Clip:
     """The end of a video that so many latents need, or all of it if it is shorter, with its sound."""
     start = max(0, source.count - ClipLength.from_latents(latents).frames)
     sound = source.sound()
-    waveform = sound.waveform[:, round(start / VIDEO_FPS * sound.sample_rate) :]
+    waveform = peak_normalize(sound.waveform.flatten()).view_as(sound.waveform)  # the whole decides how loud
+    waveform = waveform[:, round(start / VIDEO_FPS * sound.sample_rate) :]
     return Clip(source.frames(height, width, start), waveform, VIDEO_FPS, sound.sample_rate)
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 from PIL import Image
+from test_dub import make_footage
 
 from uniavgen_core.__main__ import build_parser, guidance_of, main
 from uniavgen_core.sampling import Guidance, Outside, Unit
@@ -28,7 +30,7 @@ def request_of(tmp_path: Path):
     def build(**changes) -> list[str]:
         options = {
             "image": portrait,
-            "speech": "Hello there.",
+            "speech": "Hi you.",
             "caption": "A person talks.",
             "output": tmp_path / "out.mp4",
             "frames": 5,
@@ -66,6 +68,38 @@ def test_a_clip_from_the_command_line(request_of, tmp_path: Path) -> None:
     portrait = np.asarray(Image.open(tmp_path / "portrait.png").resize((128, 192), Image.Resampling.BILINEAR))
     assert np.abs(pictures[0].astype(float) - portrait).mean() < 10  # the clip begins with the portrait
     assert pictures[8].std() > 1
+
+
+@pytest.fixture
+def media(tmp_path: Path) -> dict[str, Path]:
+    """A second of a tone, and a clip of 40 pictures at 25 a second with sound."""
+    tone = tmp_path / "tone.wav"
+    with av.open(str(tone), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=24_000, layout="mono")
+        samples = (np.sin(np.arange(24_000) * 0.1) * 9000).astype(np.int16)[None]
+        frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
+        frame.sample_rate = 24_000
+        container.mux([*stream.encode(frame), *stream.encode(None)])
+    return {"tone": tone, "clip": make_footage(tmp_path / "clip.mp4", Fraction(25), size=(96, 64))}
+
+
+@pytest.mark.parametrize(
+    ("task", "changes", "frames", "samples"),
+    [
+        ("joint", {"voice": "tone", "transcript": "Hm."}, 5, 7_500),
+        ("joint", {"frames": 33, "window": 17, "overlap": 2}, 33, 49_500),
+        ("drive", {"audio": "tone", "speech": None, "frames": None}, 17, 25_500),
+        ("dub", {"video": "clip", "image": None, "frames": None, "original_level": 0.3}, 40, 38_400),
+        ("continue", {"video": "clip", "image": None, "frames": 33}, 26 + 12, 57_000),
+    ],
+)
+def test_every_task_from_the_command_line(request_of, tmp_path, media, task, changes, frames, samples) -> None:
+    changes = {name: media.get(value, value) if isinstance(value, str) else value for name, value in changes.items()}
+    assert main([task, *request_of(**changes)[1:]]) == 0
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert sum(1 for _ in container.decode(video=0)) == frames
+        container.seek(0)
+        assert sum(frame.samples for frame in container.decode(audio=0)) == samples
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -12,16 +12,27 @@ from conftest import small_config
 from torch import Tensor, nn
 
 from uniavgen_core.audio.mel import MEAN, STD
+from uniavgen_core.audio.sound import Sound, driving_tokens, voice_tokens
 from uniavgen_core.bundle import Bundle
 from uniavgen_core.config import ModelConfig
-from uniavgen_core.pipeline import clip_size, joint
+from uniavgen_core.pipeline import Material, clip_size, generate, join
 from uniavgen_core.sampling import Guidance
 from uniavgen_core.text.vocabulary import Vocabulary
-from uniavgen_core.types import JOINT, UNIMODAL, AVLatent, Conditions, Velocity
+from uniavgen_core.types import (
+    JOINT,
+    TO_AUDIO_ONLY,
+    TO_VIDEO_ONLY,
+    UNIMODAL,
+    AVLatent,
+    Clip,
+    Conditions,
+    Velocity,
+)
 
 CHANNELS, MEL = 6, 5  # of small_config
 PICTURE = torch.full((1, 64, 48, 3), 0.25)
 LOG_MEL = 0.5
+MATERIAL = [field.name for field in fields(Material)]
 
 
 class KnowingModel(nn.Module):
@@ -50,7 +61,7 @@ class FakeParts:
             self.captions += given
             return torch.tensor([len(caption) for caption in given]).float()[:, None, None].expand(-1, 2, 7)
         self.pixels.append(given)
-        patches = given.unfold(3, 16, 16).unfold(4, 16, 16).mean(dim=(1, -1, -2))  # [B, 1, h, w]
+        patches = given[:, :, ::4].unfold(3, 16, 16).unfold(4, 16, 16).mean(dim=(1, -1, -2))  # [B, 1, h, w]
         return patches[:, None].expand(-1, CHANNELS, -1, -1, -1)
 
     def decode(self, given: Tensor) -> Tensor:
@@ -67,8 +78,9 @@ def bundle() -> Bundle:
 
 
 def make(bundle: Bundle, **changes):
-    arguments = {"picture": PICTURE, "speech": "a bad cab", "caption": "a cab", "frames": 5, "steps": 4}
-    return joint(bundle, **{**arguments, **changes})
+    arguments = {"picture": PICTURE, "speech": "a bad cab", "caption": "a cab", "frames": 5, "steps": 4, **changes}
+    material = {name: arguments.pop(name) for name in MATERIAL if name in arguments}
+    return generate(bundle, Material(**material), **arguments)
 
 
 def test_the_clip_is_what_the_parts_know(bundle: Bundle) -> None:
@@ -128,7 +140,7 @@ def test_a_real_model_is_repeatable_and_follows_its_seed(bundle: Bundle, make_mo
 
 
 def test_one_frame_is_a_clip(bundle: Bundle) -> None:
-    clip = make(bundle, frames=1)
+    clip = make(bundle, frames=1, speech="a")
     assert clip.frames.shape[0] == 1
     assert clip.waveform.shape == (1, 1500)
 
@@ -190,3 +202,100 @@ def test_numbers_that_are_none_end_in_a_sentence(bundle: Bundle) -> None:
 
     with pytest.raises(ValueError, match="decoding gave numbers"):
         make(replace(bundle, vocoder=Deaf()))
+
+
+@pytest.fixture
+def hearing(bundle: Bundle) -> Bundle:
+    """The same, with the mel's 80 bins."""
+    return replace(bundle, model=KnowingModel(replace(small_config(), mel_bins=80)))
+
+
+def tone(seconds: float, rate: int = 24_000) -> Sound:
+    return Sound(torch.sin(torch.arange(round(seconds * rate)) * 0.1)[None] * 0.3, rate)
+
+
+def test_a_cloned_voice(hearing: Bundle) -> None:
+    voice = tone(0.5)
+    make(hearing, voice=voice, transcript="a cab")
+    _, positive, _ = hearing.model.told[0]
+    assert torch.equal(positive.reference_voice, voice_tokens(voice))
+    assert positive.speech.tolist() == [[1, 0, 3, 1, 2, 0, 1, 0, 2, 1, 4, 0, 3, 1, 2]]  # transcript, space, speech
+    assert positive.interaction == TO_VIDEO_ONLY
+    negatives = [told[1] for told in hearing.model.told[1::2]]
+    assert all(negative.speech.tolist() == [[1, 0, 3, 1, 2, 0, -1, -1, -1, -1]] for negative in negatives)
+    assert all(torch.equal(negative.reference_voice, voice_tokens(voice)) for negative in negatives)
+    assert [negative.interaction for negative in negatives] == [UNIMODAL] * 2 + [JOINT] * 2  # released behaviour
+
+
+def test_audio_drives_the_pictures(hearing: Bundle) -> None:
+    sound = tone(1.0)
+    clip = make(hearing, sound=sound, speech="", frames=None)
+    assert len(clip.frames) == 17  # the shortest clip of 4n + 1 frames that holds a second
+    latent, positive, _ = hearing.model.told[0]
+    assert latent.clean_audio == latent.audio.shape[2] == 106
+    assert torch.equal(latent.audio[..., :100], driving_tokens(sound))
+    assert (latent.audio[..., 100:] == latent.audio[..., 100:101]).all()  # silence up to the end
+    assert positive.interaction == TO_VIDEO_ONLY
+    assert positive.speech.tolist() == [[-1] * 10]
+
+
+def test_footage_is_dubbed(hearing: Bundle) -> None:
+    footage = torch.linspace(0, 1, 11)[:, None, None, None].expand(-1, 64, 64, 3)
+    clip = make(hearing, picture=None, footage=footage, frames=None)
+    latent, positive, _ = hearing.model.told[0]
+    assert len(clip.frames) == 13
+    assert latent.clean_video == latent.video.shape[2] == 4
+    assert positive.interaction == TO_AUDIO_ONLY
+    assert torch.equal(positive.reference_image, latent.video[:, :, :1])  # the first picture shows the person
+    assert [told[1].interaction for told in hearing.model.told[1::2]] == [UNIMODAL] * 2 + [TO_AUDIO_ONLY] * 2
+
+
+def test_a_clip_goes_on(hearing: Bundle) -> None:
+    frames = torch.linspace(0, 1, 30)[:, None, None, None].expand(-1, 64, 64, 3)
+    earlier = Clip(frames, tone(30 / 16).waveform, 16, 24_000)
+    clip = make(hearing, picture=None, earlier=earlier, frames=21, overlap=3)
+    latent, positive, _ = hearing.model.told[0]
+    assert (latent.clean_video, latent.clean_audio) == (3, 56)  # 9 frames, 0.5625 s
+    assert positive.interaction == JOINT
+    torch.testing.assert_close(clip.frames[0], frames[21], atol=0.003, rtol=0)  # in bytes
+    whole = join(earlier, clip, 3)
+    assert len(whole.frames) == 30 + 12
+    assert whole.waveform.shape[1] == 42 * 1500
+    assert torch.equal(whole.frames[:30], frames)
+    assert torch.equal(whole.waveform[:, :45_000], earlier.waveform)
+    with pytest.raises(ValueError, match="has 30 frames at 16 fps: to go on from 9 latents it needs at least 33"):
+        make(hearing, picture=None, earlier=earlier, overlap=9)
+
+
+def test_long_clips_are_made_window_by_window(bundle: Bundle) -> None:
+    seen = []
+    clip = make(bundle, frames=33, window=17, overlap=2, speech="a cab. a bad cab.", callback=lambda *s: seen.append(s))
+    torch.testing.assert_close(clip.frames[1:], torch.full((32, 96, 64, 3), 0.6))
+    torch.testing.assert_close(clip.waveform[:, : 206 * 240], torch.full((1, 206 * 240), LOG_MEL))
+    assert [step[:2] for step in seen] == [(i, 12) for i in range(12)]
+    given = [(told[0].clean_video, told[0].clean_audio) for told in bundle.model.told[::8]]
+    assert given == [(1, 0), (2, 31), (4, 81)]  # the last window reaches back as far as it must
+    noise = [told[0].video[:, :, -1] for told in bundle.model.told[::8]]
+    assert not torch.equal(noise[0], noise[1])
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"picture": None}, "there is no one to see"),
+        ({"voice": tone(1)}, "needs its transcript"),
+        ({"transcript": "a"}, "no reference voice"),
+        ({"voice": tone(1), "transcript": "a", "sound": tone(1)}, "of no use where all sound is given"),
+        ({"sound": tone(1), "footage": torch.zeros(5, 64, 64, 3)}, "sound and footage cannot be given together"),
+        ({"sound": tone(1), "frames": 5}, "the sound lasts 1.00 s, the clip of 5 frames 0.31 s: ask for 17 frames"),
+        ({"footage": torch.zeros(9, 64, 64, 3), "frames": 5}, "the footage lasts 0.56 s"),
+        ({"speech": "ab " * 40}, "takes about 8 s to say and the clip lasts 0.3 s"),
+        ({"frames": 33, "window": 17, "overlap": 5}, "can overlap by 1 to 4 latents"),
+        ({"frames": 33, "window": 18}, r"4n \+ 1"),
+    ],
+)
+def test_material_that_makes_no_sense_is_refused(bundle: Bundle, changes: dict, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        make(bundle, **changes)
+    assert not bundle.vae.pixels
+    assert not bundle.model.told

@@ -51,7 +51,19 @@ LAYERS = {
         "types",
         "config",
     },
-    "__main__": {"pipeline", "tiny", "sampling", "text", "video", "geometry", "types", "config", "checkpoint"},
+    "__main__": {
+        "pipeline",
+        "windows",
+        "tiny",
+        "sampling",
+        "text",
+        "audio",
+        "video",
+        "geometry",
+        "types",
+        "config",
+        "checkpoint",
+    },
 }
 
 

@@ -1,4 +1,4 @@
-"""The command line: `python -m uniavgen_core joint --image face.png --speech "..." --caption "..." --output out.mp4`.
+"""The command line: `python -m uniavgen_core TASK --caption "..." --output out.mp4`, and what the task works on.
 
 Exit codes: 0 done, 2 something about the request is wrong (one sentence on stderr), 130 interrupted.
 """
@@ -14,10 +14,28 @@ from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:  # PyTorch is imported late: it takes seconds, in which Ctrl-C must already work
     import torch
+    from torch import Tensor
 
+    from .audio.sound import Sound
+    from .pipeline import Material
     from .sampling import Guidance
+    from .types import Clip
+    from .video.footage import Footage
 
 WRONG, INTERRUPTED = 2, 130
+# task: what it does, and which files it takes (True: must be given)
+TASKS = {
+    "joint": ("a portrait and two texts become a clip with voice", {"image": True, "voice": False}),
+    "drive": ("a portrait moves to a sound", {"image": True, "audio": True}),
+    "dub": ("the person in a video says something else", {"video": True, "image": False, "voice": False}),
+    "continue": ("a clip with sound goes on", {"video": True, "image": False, "voice": False}),
+}
+FILES = {
+    "image": "portrait: PNG, JPEG, WebP ...",
+    "voice": "a sound file of the voice to speak with; needs --transcript",
+    "audio": "the sound that moves the face",
+    "video": "the video to work on",
+}
 DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -36,22 +54,27 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run(options: argparse.Namespace) -> None:
-    """The joint task, from the options to the file."""
+    """A task, from the options to the file."""
     from tqdm import tqdm
 
-    from .pipeline import joint
+    from .pipeline import generate, join
     from .tiny import load_tiny
-    from .video.mux import check_output, write_mp4
-    from .video.picture import read_picture
+    from .video.mux import check_output, write_dubbed, write_mp4
 
     output = check_output(options.output)
-    picture = read_picture(options.image)
+    material, footage = read_material(options)
+    material.check()
     bundle = {"tiny": load_tiny}[options.model](*place_of(options))
-    # no bar before the first step is done, so that none stands above an error
-    with tqdm(total=options.steps, desc="sampling", unit="step", delay=1e-3, mininterval=0, file=sys.stderr) as bar:
-        clip = joint(
+    # a delay: no bar before the first step, so that none stands above an error
+    with tqdm(total=options.steps, desc="sampling", unit="step", delay=1e-9, file=sys.stderr) as bar:
+
+        def step_done(step: int, steps: int, guess: object) -> None:
+            bar.total = steps
+            bar.update()
+
+        clip = generate(
             bundle,
-            picture=picture,
+            material,
             speech=options.speech,
             caption=options.caption,
             language=options.language,
@@ -62,11 +85,90 @@ def run(options: argparse.Namespace) -> None:
             shift=options.shift,
             guidance=guidance_of(options, bundle.model.config.num_layers),
             seed=options.seed,
-            callback=lambda step, steps, guess: bar.update(),
+            window=options.window,
+            overlap=options.overlap,
+            callback=step_done,
         )
+    if footage is not None:
+        sound = under(clip.waveform, footage, options.original_level)
+        write_dubbed(output, footage, sound, clip.sample_rate)
+        print(f"{output}: the {len(footage.pts)} pictures of {footage.path.name} with a new voice")
+        return
+    if material.earlier is not None:
+        clip = join(material.earlier, clip, options.overlap)
+    if material.sound is not None:
+        clip = with_sound(clip, material.sound)
     write_mp4(output, clip)
     frames, height, width = clip.frames.shape[:3]
     print(f"{output}: {frames} frames of {width} x {height} at {clip.fps} fps, {frames / clip.fps:g} s with sound")
+
+
+def read_material(options: argparse.Namespace) -> tuple[Material, Footage | None]:
+    """What the files hold, and the footage to be dubbed. Raises ``ValueError`` or ``OSError`` with a sentence."""
+    from .audio.sound import read_sound
+    from .pipeline import Material
+    from .video.picture import read_picture
+
+    footage = frames = earlier = None
+    if options.task == "dub":
+        footage, frames = read_frames(options)
+    if options.task == "continue":
+        earlier = read_clip(options)
+    return Material(
+        picture=options.image and read_picture(options.image),
+        voice=options.voice and read_sound(options.voice),
+        transcript=options.transcript,
+        sound=options.audio and read_sound(options.audio),
+        footage=frames,
+        earlier=earlier,
+    ), footage
+
+
+def read_frames(options: argparse.Namespace) -> tuple[Footage, Tensor]:
+    """The footage of --video, and its pictures at 16 a second in the size of the clip."""
+    from .pipeline import clip_size
+    from .tiny.config import SHORT_SIDE
+    from .video.footage import frames_for_model, read_footage
+
+    footage = read_footage(options.video)
+    size = clip_size((footage.height, footage.width), options.height, options.width, SHORT_SIDE)
+    return footage, frames_for_model(footage, *size)
+
+
+def read_clip(options: argparse.Namespace) -> Clip:
+    """The clip of --video with its sound, as the model goes on from it."""
+    from .audio.mel import peak_normalize
+    from .audio.sound import read_sound, to_model_sound
+    from .geometry import SAMPLE_RATE, VIDEO_FPS
+    from .types import Clip
+    from .video.mux import fit_sound
+
+    _, frames = read_frames(options)
+    sound = read_sound(options.video)
+    waveform = peak_normalize(to_model_sound(sound.waveform, sound.sample_rate))
+    waveform = fit_sound(waveform, len(frames) * SAMPLE_RATE // VIDEO_FPS)
+    return Clip(frames, waveform, VIDEO_FPS, SAMPLE_RATE)
+
+
+def with_sound(clip: Clip, sound: Sound) -> Clip:
+    """The clip with the sound that drives it, as it was, where MP4 can hold it; else as the model gave it back."""
+    from .types import Clip
+    from .video.mux import AAC_RATES
+
+    if sound.sample_rate not in AAC_RATES or sound.waveform.shape[0] > 2:
+        return clip
+    return Clip(clip.frames, sound.waveform, clip.fps, sound.sample_rate)
+
+
+def under(voice: Tensor, footage: Footage, level: float) -> Tensor:
+    """The voice [C, n] over the footage's own sound at ``level``."""
+    from .audio.sound import read_sound, to_model_sound
+    from .video.mux import mix
+
+    if not level:
+        return voice
+    sound = read_sound(footage.path)
+    return mix(voice, to_model_sound(sound.waveform, sound.sample_rate), level)
 
 
 def place_of(options: argparse.Namespace) -> tuple[torch.device, torch.dtype]:
@@ -117,24 +219,35 @@ class Help(argparse.ArgumentDefaultsHelpFormatter):
 
 
 def build_parser() -> argparse.ArgumentParser:
-    from .geometry import TRAINED_FRAMES
-    from .sampling import Guidance, Outside
-    from .sampling.schedule import SHIFT, STEPS
-    from .text.speech import LANGUAGES
+    from .sampling import Guidance
 
     release = Guidance()
     parser = Parser(prog="python -m uniavgen_core", description="Talking clips, pictures and sound together.")
     tasks = parser.add_subparsers(dest="task", required=True, metavar="task", parser_class=Parser)
-    task = tasks.add_parser(
-        "joint",
-        help="a portrait and two texts become a clip with voice",
-        description="A portrait, what is said and what is seen become an MP4 with voice.",
-        formatter_class=Help,
-        allow_abbrev=False,
-    )
-    needed = task.add_argument_group("what to make")
-    needed.add_argument("--image", required=True, metavar="FILE", help="portrait: PNG, JPEG, WebP ...")
-    needed.add_argument("--speech", required=True, metavar="TEXT", help="what the person says")
+    for name, (summary, files) in TASKS.items():
+        task = tasks.add_parser(name, help=summary, description=summary + ".", formatter_class=Help, allow_abbrev=False)
+        needed = task.add_argument_group("what to make")
+        for option, required in files.items():
+            needed.add_argument(f"--{option}", required=required, metavar="FILE", help=FILES[option])
+        add_options(task, needed, release, said="audio" not in files)
+        if name == "dub":
+            needed.add_argument(
+                "--original-level", type=float, default=0.0, help="of the video's own sound, 1 as it was"
+            )
+        task.set_defaults(**{option: None for option in FILES if option not in files})
+    return parser
+
+
+def add_options(task: argparse.ArgumentParser, needed: argparse._ArgumentGroup, release: Guidance, said: bool) -> None:
+    """What all tasks share; ``said``: whether there must be something to say."""
+    from .geometry import TRAINED_FRAMES
+    from .sampling import Outside
+    from .sampling.schedule import SHIFT, STEPS
+    from .text.speech import LANGUAGES
+    from .windows import OVERLAP
+
+    needed.add_argument("--speech", required=said, default="", metavar="TEXT", help="what the person says")
+    needed.add_argument("--transcript", default="", metavar="TEXT", help="what is said in the --voice, word for word")
     needed.add_argument("--caption", required=True, metavar="TEXT", help="what is seen")
     needed.add_argument("--output", required=True, metavar="FILE", help="the .mp4 to write; replaced if it exists")
     needed.add_argument("--language", choices=LANGUAGES, default="auto", help="of the speech")
@@ -142,7 +255,9 @@ def build_parser() -> argparse.ArgumentParser:
     needed.add_argument("--device", help="cpu, cuda, cuda:1 ... (default: cuda where there is one)")
     needed.add_argument("--dtype", choices=DTYPES, default=DTYPES[0], help="number format the model computes in")
     size = task.add_argument_group("size")
-    size.add_argument("--frames", type=int, default=TRAINED_FRAMES, help="at 16 a second; 4n + 1")
+    size.add_argument("--frames", type=int, help=f"at 16 a second; 4n + 1 (default: {TRAINED_FRAMES}, or as given)")
+    size.add_argument("--window", type=int, default=TRAINED_FRAMES, help="longer clips are made in parts so long")
+    size.add_argument("--overlap", type=int, default=OVERLAP, help="latents (4 frames) a part goes on from")
     own = "(default: the portrait's shape at the model's size)"
     size.add_argument("--width", type=int, help=f"pixels, a multiple of 32 {own}")
     size.add_argument("--height", type=int, help=f"pixels, a multiple of 32 {own}")
@@ -176,7 +291,6 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="N|none",
         help="layer the unconditional pass leaves out (default: 11 of 30, in other models at the same share)",
     )
-    return parser
 
 
 def skipped_layers(text: str) -> tuple[int, ...]:

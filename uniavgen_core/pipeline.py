@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .audio.mel import denormalize
-from .audio.sound import Sound, driving_tokens, voice_tokens
+from .audio.sound import Sound, driving_tokens, part_tokens, voice_tokens
 from .bundle import Bundle
 from .geometry import SAMPLE_RATE, TRAINED_FRAMES, VIDEO_FPS, ClipLength, check_size, cover_frames, fit_size
 from .sampling import Guidance, draw_noise, sample, timesteps
@@ -190,7 +190,7 @@ def encode_given(
     elif material.earlier is not None:
         tail = last_part(material.earlier, overlap)
         video = encode(tail.frames)
-        audio = driving_tokens(Sound(tail.waveform, tail.sample_rate))
+        audio = part_tokens(Sound(tail.waveform, tail.sample_rate))
         audio = audio[..., : ClipLength.from_latents(overlap).tokens]
     voice = None if material.voice is None else voice_tokens(material.voice)
     given = (None if value is None else value.to(device) for value in (image, video, audio, voice))
@@ -198,7 +198,7 @@ def encode_given(
 
 
 def last_part(clip: Clip, latents: int) -> Clip:
-    """The end of a clip at 16 fps, so many latents long, with its sound as loud as the whole clip's would be.
+    """The end of a clip at 16 fps, so many latents long.
 
     Raises ``ValueError`` if the clip is shorter.
     """

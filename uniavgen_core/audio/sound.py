@@ -108,18 +108,25 @@ def driving_tokens(sound: Sound) -> Tensor:
 
     As loud as the model knows it (released behaviour); shorter than 17 ms is filled up with silence to one token.
     """
-    return _tokens(sound, pause=0)
+    return _tokens(peak_normalize(_model_sound(sound)))
 
 
 def voice_tokens(sound: Sound) -> Tensor:
     """A reference voice -> audio tokens [1, 80, R], with 0.3 s of silence after it (released behaviour)."""
-    return _tokens(sound, pause=VOICE_PAUSE)
+    return _tokens(pad(peak_normalize(_model_sound(sound)), (0, VOICE_PAUSE)))
 
 
-def _tokens(sound: Sound, pause: int) -> Tensor:
-    waveform = peak_normalize(to_model_sound(sound.waveform, sound.sample_rate))
-    waveform = pad(waveform, (0, max(pause, MIN_SAMPLES - waveform.shape[1])))
-    return normalize(log_mel(waveform))
+def part_tokens(sound: Sound) -> Tensor:
+    """A part of a sound -> audio tokens [1, 80, L], as loud as it is: the whole decides how loud, not the part."""
+    return _tokens(_model_sound(sound))
+
+
+def _model_sound(sound: Sound) -> Tensor:
+    return to_model_sound(sound.waveform, sound.sample_rate)
+
+
+def _tokens(waveform: Tensor) -> Tensor:
+    return normalize(log_mel(pad(waveform, (0, max(0, MIN_SAMPLES - waveform.shape[1])))))
 
 
 def _start(stream: av.stream.Stream) -> Fraction | None:
