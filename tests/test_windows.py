@@ -11,7 +11,7 @@ from torch import Tensor
 from uniavgen_core.geometry import ClipLength
 from uniavgen_core.text.script import check_fits, divide, last_words, seconds_of
 from uniavgen_core.types import AVLatent
-from uniavgen_core.windows import cut, first_frame, paste, plan_windows, texts
+from uniavgen_core.windows import cut, first_frame, last_latents, paste, plan_windows, texts
 
 
 class ClockVae:
@@ -125,3 +125,19 @@ def test_speech_that_is_far_too_long_says_how_long_it_takes() -> None:
     check_fits("x" * 150, 5.1)
     with pytest.raises(ValueError, match=r"takes about 20 s to say and the clip lasts 5.1 s: .* ask for 321 frames"):
         check_fits("x" * 300, 5.0625)
+
+
+@pytest.mark.parametrize("latents", [1, 3, 8])
+def test_the_end_of_a_clip_is_the_beginning_of_the_next(latents: int) -> None:
+    length = ClipLength.from_latents(8)
+    whole = run(blank(length), plan_windows(length))
+    video, audio = last_latents(ClockVae(), whole, latents)
+    frames = ClockVae().decode(video)[0, 0, :, 0, 0]
+    assert frames.tolist() == list(range(length.frames - (4 * latents - 3), length.frames))
+    assert audio[0, 0].tolist() == list(range(25 * (8 - latents), length.tokens))
+
+
+@pytest.mark.parametrize("latents", [0, 9])
+def test_more_than_there_is_cannot_be_continued(latents: int) -> None:
+    with pytest.raises(ValueError, match=f"has 8 latents, so one can go on from 1 to 8 of them, not {latents}"):
+        last_latents(ClockVae(), blank(ClipLength.from_latents(8)), latents)

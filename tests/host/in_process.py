@@ -10,7 +10,7 @@ import importlib
 import json
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,16 +51,11 @@ class Bench:
         texts = self.node("TextEncode", clip=self.clip, caption="a face", speech="Hello there, you.", language="auto")
         ramp = torch.linspace(0, 1, 64)
         picture = torch.stack((ramp.expand(96, 64), ramp.flip(0).expand(96, 64), 0.5 * ramp.expand(96, 64)), -1)[None]
-        self.positive, self.negative, self.latent = self.node(
-            "Conditions",
-            positive=texts[0],
-            negative=texts[1],
-            vae=self.vae,
-            reference_image=picture,
-            frames=13,
-            width=64,
-            height=96,
-        )
+        self.given = {"vae": self.vae, "reference_image": picture, "frames": 13, "width": 64, "height": 96}
+        self.positive, self.negative, self.latent = self.conditions(texts)
+
+    def conditions(self, texts: tuple[Any, ...], **given: Any) -> tuple[Any, ...]:
+        return self.node("Conditions", positive=texts[0], negative=texts[1], **{**self.given, **given})
 
     def node(self, name: str, **inputs: Any) -> tuple[Any, ...]:
         return self.nodes[f"UniAVGen{name}"].execute(**inputs).args
@@ -88,11 +83,15 @@ class Bench:
         """Video (as a VAE would give it), mel and face masks of the core's sampler."""
         sampling, types = self.core("sampling"), self.core("types")
         latent_format = self.model.model.latent_format
-        video, audio = self.latent["samples"].unbind()
-        given = types.AVLatent(latent_format.process_in(video), audio, clean_video=1)
+        given = sys.modules[f"{self.pack}.nodes.adapter_latent"].to_core(self.latent)
+        given = replace(given, video=latent_format.process_in(given.video))
         conditions = [
             types.Conditions(
-                caption, rest["uniavgen_speech"], latent_format.process_in(rest["uniavgen_reference_image"])
+                caption,
+                rest["uniavgen_speech"],
+                latent_format.process_in(rest["uniavgen_reference_image"]),
+                rest.get("uniavgen_reference_voice"),
+                rest["uniavgen_interaction"],
             )
             for caption, rest in (self.positive[0], self.negative[0])
         ]
@@ -120,6 +119,45 @@ def compare_with_core(bench: Bench) -> dict[str, float]:
         measured[f"{name} video"], measured[f"{name} audio"] = error(video, core_video), error(audio, core_audio)
         face_mask = sys.modules[f"{bench.pack}.nodes.adapter_latent"].face_mask(core_masks, core_video)
         measured[f"{name} mask"] = error(mask, face_mask)
+    return measured
+
+
+def compare_tasks_with_core(bench: Bench) -> dict[str, Any]:
+    """What each task's conditions say, and the Joint Sampler on them against the core's sampler."""
+    import torch
+    from comfy_api.latest import InputImpl, Types
+
+    texts = {"clip": bench.clip, "caption": "a face", "speech": "Hello.", "language": "auto"}
+    plain, voiced = bench.node("TextEncode", **texts), bench.node("TextEncode", **texts, transcript="As I said.")
+    sound = {"waveform": torch.sin(torch.arange(2 * 17_000).reshape(1, 2, -1) * 0.05), "sample_rate": 22_050}
+    pictures = torch.linspace(0, 1, 24).view(-1, 1, 1, 1).expand(-1, 48, 32, 3)
+    video = InputImpl.VideoFromComponents(Types.VideoComponents(images=pictures, audio=sound, frame_rate=25))
+    tasks = {
+        "voice": (voiced, {"reference_voice": sound}),
+        "audio": (plain, {"driving_audio": sound}),
+        "dub": (plain, {"video": video, "as_long_as_given": True}),
+        "dub voice": (voiced, {"video": video, "as_long_as_given": True, "reference_voice": sound}),
+        "video": (plain, {"earlier_video": video, "continued_latents": 2}),
+        "latent": (plain, {"earlier_latent": bench.latent, "continued_latents": 2}),
+        "latent voice": (voiced, {"earlier_latent": bench.latent, "continued_latents": 1, "reference_voice": sound}),
+    }
+    measured = {}
+    for name, (encoded, given) in tasks.items():
+        part = Bench.__new__(Bench)
+        part.__dict__.update(bench.__dict__)
+        part.positive, part.negative, part.latent = bench.conditions(encoded, **given)
+        video_part, audio_part, _ = part.joint()
+        core_video, core_audio, _ = part.by_core(bench.core("sampling").Guidance.for_layers(4))
+        measured[f"task {name}"] = max(error(video_part, core_video), error(audio_part, core_audio))
+        given_parts = sys.modules[f"{bench.pack}.nodes.adapter_latent"].to_core(part.latent)
+        ways = [entry[0][1]["uniavgen_interaction"] for entry in (part.positive, part.negative)]
+        measured[f"plan {name}"] = [
+            given_parts.clean_video,
+            given_parts.clean_audio,
+            *given_parts.video.shape[2:3],
+            *(way.audio_to_video for way in ways),
+            *(way.video_to_audio for way in ways),
+        ]
     return measured
 
 
@@ -197,7 +235,14 @@ def main() -> None:
 
     with torch.inference_mode():
         bench = Bench(nodes, pack)
-        parts = (compare_with_core, compare_with_custom_sampling, try_samplers, try_inpainting, try_host_features)
+        parts = (
+            compare_with_core,
+            compare_tasks_with_core,
+            compare_with_custom_sampling,
+            try_samplers,
+            try_inpainting,
+            try_host_features,
+        )
         measured = {name: value for part in parts for name, value in part(bench).items()}
     print(json.dumps(measured))
 

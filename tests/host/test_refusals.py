@@ -58,7 +58,7 @@ WIRED = [
     ({"sampler.positive": ["text", 0]}, "the conditioning has no reference image"),
     ({"sampler.positive": ["caption", 0]}, "the conditioning says nothing to be spoken"),
     ({"conditions.reference_image": fake(5)}, "the picture holds numbers that are NaN or infinite"),
-    ({"mux.audio": fake(6)}, "the sound hold numbers that are NaN or infinite"),
+    ({"mux.audio": fake(6)}, "the sound holds numbers that are NaN or infinite"),
 ]
 
 

@@ -30,6 +30,26 @@ def test_hosts_euler_equals_the_cores(measured, guidance):
     assert measured[f"{guidance} mask"] < 1e-5
 
 
+# given latents and tokens, latents in all, then whether sound reaches the video and the video the sound: each in the
+# conditional and in the plain unconditional pass
+PLANS = {
+    "voice": [1, 0, 4, True, True, False, True],
+    "audio": [1, 81, 4, True, True, False, False],
+    "dub": [5, 0, 5, False, False, True, True],
+    "dub voice": [5, 0, 5, False, False, True, True],
+    "video": [2, 31, 4, True, True, True, True],
+    "latent": [2, 31, 4, True, True, True, True],
+    "latent voice": [1, 6, 4, True, True, False, True],
+}
+
+
+@pytest.mark.parametrize("task", PLANS)
+def test_every_task_is_the_cores(measured, task):
+    """What is connected becomes the released task, and the host's Euler on it equals the core's."""
+    assert measured[f"plan {task}"] == PLANS[task]
+    assert measured[f"task {task}"] < 1e-5
+
+
 def test_custom_sampling_equals_the_joint_sampler(measured):
     assert measured["custom video"] < 1e-6
     assert measured["custom audio"] < 1e-6

@@ -41,7 +41,7 @@ def _draw_scales(draw: ImageDraw.ImageDraw, width: int, height: int, seconds: fl
     font = ImageFont.load_default()
     for hertz in HERTZ:
         y = TOP + height * (1 - _height_of(hertz))
-        draw.line((LEFT - 5, y, LEFT, y), INK)
+        draw.line((LEFT - 5, y, LEFT - 1, y), INK)
         draw.text((LEFT - 8, min(max(y, TOP + 5), TOP + height - 5)), f"{hertz} Hz", INK, font, anchor="rm")
     step = next(step for step in (0.1, 0.5, 1, 5, 10, 60, 600) if seconds / step * 45 <= width or step == 600)
     for i in range(int(seconds / step) + 1):
