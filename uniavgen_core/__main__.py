@@ -80,7 +80,7 @@ def run(options: argparse.Namespace) -> None:
     material.check()
     bundle = {"tiny": load_tiny}[options.model](*place_of(options))
     # a delay: no bar before the first step, so that none stands above an error
-    with tqdm(total=options.steps, desc="sampling", unit="step", delay=1e-3, file=sys.stderr) as bar:
+    with tqdm(total=options.steps, desc="sampling", unit="step", delay=1e-3, mininterval=0, file=sys.stderr) as bar:
 
         def step_done(step: int, steps: int, guess: object) -> None:
             bar.total = steps

@@ -71,6 +71,13 @@ class Material:
             raise ValueError("there is a transcript but no reference voice it belongs to: give both or neither")
 
     @property
+    def stage(self) -> Tensor:
+        """A picture of the clip's shape: [1, H, W, 3]. What stays as it is counts before the portrait."""
+        if self.footage is not None:
+            return self.footage[:1]
+        return self.person if self.earlier is None else self.earlier.frames[:1]
+
+    @property
     def person(self) -> Tensor:
         """The picture of the person: [1, H, W, 3]."""
         if self.picture is not None:
@@ -113,7 +120,7 @@ def generate(
     material.check()
     length = clip_length(material, frames)
     windows = plan_windows(length, window, overlap)
-    height, width = clip_size(check_picture(material.person), height, width, bundle.short_side)
+    height, width = clip_size(check_picture(material.stage), height, width, bundle.short_side)
     schedule = timesteps(steps, shift)
     guidance = guidance or Guidance.for_layers(bundle.model.config.num_layers)
     guidance.check_layers(bundle.model.config.num_layers)
