@@ -23,7 +23,7 @@ from typing import Any
 import aiohttp
 
 FAILED, WRONG, INTERRUPTED = 1, 2, 130
-KINDS = {bool: "true or false", int: "a whole number", float: "a finite number"}
+KINDS = {bool: "true or false", int: "a number", float: "a finite number"}
 Workflow = dict[str, dict[str, Any]]
 
 
@@ -103,7 +103,10 @@ def present(workflow: Workflow, node: str, name: str) -> Any:
 
 
 def parse(text: str, old: Any, target: str) -> str | bool | int | float:
-    """The value as the type of the one it replaces. Raises ``ValueError`` if it is none of that type."""
+    """The value in place of an old one: text stays as it is written, a number is a number, true or false a boolean.
+
+    Browsers write 5.0 as 5, so a whole number may become a fraction. Raises ``ValueError`` for another kind.
+    """
     if isinstance(old, str):
         return text
     kind = KINDS.get(type(old))
@@ -113,7 +116,8 @@ def parse(text: str, old: Any, target: str) -> str | bool | int | float:
         value = json.loads(text, parse_int=float if isinstance(old, float) else int)
     except ValueError:
         value = None
-    if type(value) is not type(old) or (isinstance(value, float) and not math.isfinite(value)):
+    numbers = (int, float) if type(old) in (int, float) else (type(old),)
+    if type(value) not in numbers or (isinstance(value, float) and not math.isfinite(value)):
         raise ValueError(f"{target} must be {kind}, as in the workflow ({json.dumps(old)}), not {text!r}")
     return value
 

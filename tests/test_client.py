@@ -129,7 +129,14 @@ def test_text_stays_as_it_is_written(client, comfy, text):
 
 @pytest.mark.parametrize(
     ("setting", "value"),
-    [("steps=7", 7), ("steps=-1", -1), ("shift=3", 3.0), ("shift=1e3", 1000.0), ("tiled=true", True)],
+    [
+        ("steps=7", 7),
+        ("steps=-1", -1),
+        ("steps=7.5", 7.5),
+        ("shift=3", 3.0),
+        ("shift=1e3", 1000.0),
+        ("tiled=true", True),
+    ],
 )
 def test_values_follow_the_type_they_replace(client, comfy, setting, value):
     assert client("--set", f"sampler.{setting}") == 0
@@ -142,10 +149,9 @@ def test_values_follow_the_type_they_replace(client, comfy, setting, value):
 @pytest.mark.parametrize(
     ("setting", "sentence"),
     [
-        ("steps=1e3", "sampler.steps must be a whole number, as in the workflow (50), not '1e3'"),
-        ("steps=7.0", "must be a whole number"),
-        ("steps=true", "must be a whole number"),
-        ("steps=", "must be a whole number"),
+        ("steps=many", "sampler.steps must be a number, as in the workflow (50), not 'many'"),
+        ("steps=true", "must be a number"),
+        ("steps=", "must be a number"),
         ("shift=NaN", "sampler.shift must be a finite number, as in the workflow (5.0), not 'NaN'"),
         ("shift=1e999", "must be a finite number"),
         ("shift=1" + "0" * 400, "must be a finite number"),
