@@ -127,12 +127,17 @@ def test_text_stays_as_it_is_written(client, comfy, text):
     assert comfy.prompts[0]["text"]["inputs"]["speech"] == text
 
 
+def test_a_fraction_may_replace_a_whole_number(client, comfy):
+    """Browsers write 5.0 as 5."""
+    assert client("--set", "sampler.steps=7.5") == 0
+    assert comfy.prompts[0]["sampler"]["inputs"]["steps"] == 7.5
+
+
 @pytest.mark.parametrize(
     ("setting", "value"),
     [
         ("steps=7", 7),
         ("steps=-1", -1),
-        ("steps=7.5", 7.5),
         ("shift=3", 3.0),
         ("shift=1e3", 1000.0),
         ("tiled=true", True),
