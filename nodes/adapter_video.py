@@ -15,6 +15,8 @@ from ..uniavgen_core.audio.sound import Sound, read_sound
 from ..uniavgen_core.video.footage import Footage, frames_for_model, read_footage, resample_times
 from ..uniavgen_core.video.picture import resize, to_bytes
 
+MAX_DENOMINATOR = 1001  # of pictures a second: a host that hands on 29.97... as a float means 30000/1001
+
 
 class Source(Protocol):
     """What a VIDEO shows and sounds like.
@@ -103,7 +105,9 @@ def open_video(video: Any) -> Source:
         raise ValueError("the video has no pictures: connect one that shows something")
     if not torch.isfinite(images).all():
         raise ValueError("the pictures of the video hold numbers that are NaN or infinite")
-    return FromComponents(images[..., :3], components.audio, Fraction(components.frame_rate))
+    return FromComponents(
+        images[..., :3], components.audio, Fraction(components.frame_rate).limit_denominator(MAX_DENOMINATOR)
+    )
 
 
 def file_of(video: Any) -> Path | None:

@@ -9,6 +9,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..uniavgen_core.audio.mel import peak_normalize
+from ..uniavgen_core.audio.sound import to_model_sound
 from ..uniavgen_core.config import RELEASE
 from ..uniavgen_core.geometry import (
     RELEASE_SHORT_SIDE,
@@ -201,11 +202,12 @@ def clip_shape(
 
 
 def last_frames(source: Source, height: int, width: int, latents: int) -> Clip:
-    """The end of a video that so many latents need, or all of it if it is shorter, with its sound."""
+    """The end of a video that so many latents need, or all of it if it is shorter, with its sound, of which the
+    whole decides how loud it is."""
     start = max(0, source.count - ClipLength.from_latents(latents).frames)
     sound = source.sound()
-    waveform = peak_normalize(sound.waveform.flatten()).view_as(sound.waveform)  # the whole decides how loud
-    waveform = waveform[:, round(start / VIDEO_FPS * sound.sample_rate) :]
+    mono = to_model_sound(sound.waveform, sound.sample_rate, sound.sample_rate)
+    waveform = peak_normalize(mono)[:, round(start / VIDEO_FPS * sound.sample_rate) :]
     return Clip(source.frames(height, width, start), waveform, VIDEO_FPS, sound.sample_rate)
 
 

@@ -11,11 +11,11 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..uniavgen_core.audio.mel import peak_normalize
-from ..uniavgen_core.audio.sound import to_model_sound
+from ..uniavgen_core.audio.sound import Sound, to_model_sound, writable
 from ..uniavgen_core.geometry import VIDEO_FPS
 from ..uniavgen_core.pipeline import join
 from ..uniavgen_core.types import Clip
-from ..uniavgen_core.video.mux import fit_sound, mix, sound_samples
+from ..uniavgen_core.video.mux import AAC_RATES, fit_sound, mix, sound_samples
 from ..uniavgen_core.windows import OVERLAP
 from .adapter_output import DubbedVideo, ExactVideo
 from .adapter_video import FromFile, open_video
@@ -96,9 +96,11 @@ class UniAVGenMux(io.ComfyNode):
     ) -> io.NodeOutput:
         rate = exact_rate(fps)
         check_level(original_level)
-        waveform, sample_rate = one_after_the_other(audio["waveform"], images), int(audio["sample_rate"])
+        waveform = one_after_the_other(audio["waveform"], images)
         if not torch.isfinite(waveform).all():
             raise ValueError("the sound holds numbers that are NaN or infinite: nothing can be joined")
+        sound = writable(Sound(waveform, int(audio["sample_rate"])), AAC_RATES)
+        waveform, sample_rate = sound.waveform, sound.sample_rate
         if source is not None and earlier is not None:
             raise ValueError("a source was dubbed and an earlier clip was continued: connect one of the two")
         if source is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from uniavgen_core.video.footage import read_footage
-from uniavgen_core.video.mux import mix, write_dubbed
+from uniavgen_core.video.mux import check_dub, mix, write_dubbed
 
 
 def make_footage(
@@ -97,3 +98,12 @@ def test_mixing() -> None:
     torch.testing.assert_close(mix(voice, torch.full((1, 2), 1.0), 1.0), torch.tensor([[1.0, 1.0, 1 / 3, 1 / 3]]))
     with pytest.raises(ValueError, match="must be 0 or more"):
         mix(voice, original, -1.0)
+
+
+def test_what_cannot_be_dubbed_is_known_beforehand(tmp_path: Path) -> None:
+    footage = read_footage(make_footage(tmp_path / "source.mp4", Fraction(25), frames=5))
+    check_dub(footage, tmp_path / "new.mp4", 0.5)
+    with pytest.raises(ValueError, match="must be 0 or more, not nan"):
+        check_dub(footage, tmp_path / "new.mp4", float("nan"))
+    with pytest.raises(ValueError, match="has no sound to mix"):
+        check_dub(replace(footage, has_sound=False), tmp_path / "new.mp4", 0.5)

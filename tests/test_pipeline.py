@@ -290,6 +290,7 @@ def test_long_clips_are_made_window_by_window(bundle: Bundle) -> None:
         ({"sound": tone(1), "frames": 5}, "the sound lasts 1.00 s, the clip of 5 frames 0.31 s: ask for 17 frames"),
         ({"footage": torch.zeros(9, 64, 64, 3), "frames": 5}, "the footage lasts 0.56 s"),
         ({"speech": "ab " * 40}, "takes about 8 s to say and the clip lasts 0.3 s"),
+        ({"frames": 33, "window": 17, "overlap": 2, "speech": "a\n---\n" + "ab " * 14 + "\n---\nb"}, "lasts 1.1 s"),
         ({"frames": 33, "window": 17, "overlap": 5}, "can overlap by 1 to 4 latents"),
         ({"frames": 33, "window": 18}, r"4n \+ 1"),
     ],

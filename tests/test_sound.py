@@ -13,7 +13,7 @@ from media import cut_off, grey, tone, write_playlist, write_sound, write_video
 from safetensors.torch import load_file
 
 from uniavgen_core.audio.mel import denormalize, log_mel, normalize, peak_normalize
-from uniavgen_core.audio.sound import Sound, driving_tokens, read_sound, to_model_sound, voice_tokens
+from uniavgen_core.audio.sound import Sound, driving_tokens, read_sound, to_model_sound, voice_tokens, writable
 from uniavgen_core.geometry import SAMPLE_RATE
 
 GOLDEN = load_file(Path(__file__).parent / "data" / "mel.safetensors")
@@ -273,3 +273,11 @@ def test_another_rate_gives_nearly_the_same_tokens() -> None:
     speech = sum(torch.sin(2 * math.pi * hertz * moments) / hertz for hertz in range(150, 7000, 150))[None]
     twice, once = driving_tokens(Sound(speech, 48_000)), driving_tokens(Sound(speech[:, ::2], 24_000))
     torch.testing.assert_close(twice[..., 5:-5], once[..., 5:-5], atol=1e-2, rtol=0)
+
+
+def test_a_sound_that_a_file_cannot_hold_becomes_one_it_can() -> None:
+    sound = Sound(torch.rand(2, 441), 44_100)
+    assert writable(sound, (44_100, 48_000)) is sound
+    odd = writable(Sound(torch.full((3, 3780), 0.25), 37_800), (44_100, 48_000))
+    assert (odd.sample_rate, odd.waveform.shape) == (48_000, (1, 4800))
+    torch.testing.assert_close(odd.waveform[:, 500:-500], torch.full((1, 3800), 0.25), atol=1e-4, rtol=0)

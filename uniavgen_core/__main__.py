@@ -70,7 +70,7 @@ def run(options: argparse.Namespace) -> None:
 
     from .pipeline import generate, join
     from .tiny import load_tiny
-    from .video.mux import check_output, write_dubbed, write_mp4
+    from .video.mux import check_dub, check_output, write_dubbed, write_mp4
 
     for ending in ENDINGS:
         if signal.getsignal(ending) is leave:
@@ -78,6 +78,8 @@ def run(options: argparse.Namespace) -> None:
     output = check_output(options.output)
     material, footage = read_material(options)
     material.check()
+    if footage is not None:
+        check_dub(footage, output, options.original_level)
     bundle = {"tiny": load_tiny}[options.model](*place_of(options))
     # a delay: no bar before the first step, so that none stands above an error
     with tqdm(total=options.steps, desc="sampling", unit="step", delay=1e-3, mininterval=0, file=sys.stderr) as bar:
@@ -165,13 +167,13 @@ def read_clip(options: argparse.Namespace) -> Clip:
 
 
 def with_sound(clip: Clip, sound: Sound) -> Clip:
-    """The clip with the sound that drives it, as it was, where MP4 can hold it; else as the model gave it back."""
+    """The clip with the sound that drives it, resampled only where MP4 cannot hold it."""
+    from .audio.sound import writable
     from .types import Clip
     from .video.mux import AAC_RATES
 
-    if sound.sample_rate not in AAC_RATES or sound.waveform.shape[0] > 2:
-        return clip
-    return Clip(clip.frames, sound.waveform, clip.fps, sound.sample_rate)
+    own = writable(sound, AAC_RATES)
+    return Clip(clip.frames, own.waveform, clip.fps, own.sample_rate)
 
 
 def under(voice: Tensor, footage: Footage, level: float) -> Tensor:

@@ -163,7 +163,11 @@ def scripts_of(
         check_fits(speech, length.seconds)
     if unknown := script.unknown():
         log.warning("not in the model's vocabulary, so not spoken: %s", ", ".join(map(repr, unknown)))
-    return [script.saying(text) for text in texts(speech, windows)]
+    said = texts(speech, windows)
+    if material.sound is None:
+        for text, window in zip(said, windows, strict=True):
+            check_fits(text, window.length.seconds)
+    return [script.saying(text) for text in said]
 
 
 def encode_given(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -101,6 +101,13 @@ def to_model_sound(waveform: Tensor, sample_rate: int, wanted_rate: int = SAMPLE
     if not np.isfinite(mono).all() or np.abs(mono).max() > np.finfo(np.float32).max:
         raise ValueError("the sound holds samples that are NaN or infinite: export it again, or leave out what made it")
     return torch.from_numpy(_resample(mono, int(sample_rate), wanted_rate).astype(np.float32))[None].to(waveform.device)
+
+
+def writable(sound: Sound, rates: Sequence[int]) -> Sound:
+    """The sound itself if its rate is one of ``rates`` and it has one or two channels, else mono at 48 kHz."""
+    if sound.sample_rate in rates and sound.waveform.shape[0] <= 2:
+        return sound
+    return Sound(to_model_sound(sound.waveform, sound.sample_rate, 48_000), 48_000)
 
 
 def driving_tokens(sound: Sound) -> Tensor:

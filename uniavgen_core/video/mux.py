@@ -99,8 +99,7 @@ def write_dubbed(
     """
     path = check_output(path)
     check_sound(waveform, sample_rate)
-    if path.exists() and path.samefile(footage.path):
-        raise ValueError(f"{path} is the footage itself: give the dubbed clip another name")
+    check_dub(footage, path)
     with (
         _complete_or_nothing(path) as unfinished,
         open_media(footage.path, "video") as source,
@@ -120,6 +119,16 @@ def write_dubbed(
         for packet in merge(pictures, _sound_packets(sound, fitted), key=_time):
             container.mux(packet)
     return path
+
+
+def check_dub(footage: Footage, path: Path, level: float = 0.0) -> None:
+    """Raises ``ValueError`` if footage cannot be dubbed to ``path`` with its own sound at ``level`` below."""
+    if path.exists() and path.samefile(footage.path):
+        raise ValueError(f"{path} is the footage itself: give the dubbed clip another name")
+    if not (math.isfinite(level) and level >= 0):
+        raise ValueError(f"the level of the original sound must be 0 or more, not {level}")
+    if level and not footage.has_sound:
+        raise ValueError(f"{footage.path} has no sound to mix below the voice: leave the original's level at 0")
 
 
 def mix(voice: Tensor, original: Tensor, level: float) -> Tensor:
