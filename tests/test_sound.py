@@ -30,11 +30,12 @@ LOSSY = [("a.mp3", "libmp3lame", "fltp"), ("b.m4a", "aac", "fltp"), ("a.opus", "
          ("a.webm", "libopus", "s16"), ("a.ts", "aac", "fltp"), ("a.aac", "aac", "fltp")]  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "codec", "sample_format"), LOSSLESS)
-@pytest.mark.parametrize("channels", [1, 2, 6])
+@pytest.mark.parametrize(
+    ("name", "codec", "sample_format", "channels"),
+    # FFmpeg's ALAC writes 5.1 in another order of channels
+    [(*kind, channels) for kind in LOSSLESS for channels in (1, 2, 6) if (kind[1], channels) != ("alac", 6)],
+)
 def test_lossless_sound_comes_as_it_is(tmp_path: Path, name, codec, sample_format, channels: int) -> None:
-    if codec == "alac" and channels == 6:
-        pytest.skip("FFmpeg's ALAC has another 5.1")
     waveform = tone(0.5, 44_100) * np.linspace(0.2, 1, channels, dtype=np.float32)[:, None]
     sound = read_sound(write_sound(tmp_path / name, waveform, 44_100, codec=codec, sample_format=sample_format))
     assert sound.sample_rate == 44_100
