@@ -19,6 +19,8 @@ from ..uniavgen_core.types import AVLatent
 
 Shapes = list[torch.Size]
 
+GAIN = "uniavgen_gain"  # in a LATENT: how many times louder its sound is than the clip it goes on from
+
 
 def to_host(latent: AVLatent) -> dict[str, NestedTensor]:
     """AV latent -> the host's LATENT, masks 0 over the given leading parts and 1 over the rest."""

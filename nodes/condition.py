@@ -8,25 +8,21 @@ from typing import Any
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..uniavgen_core.audio.mel import peak_normalize
-from ..uniavgen_core.audio.sound import to_model_sound
 from ..uniavgen_core.config import RELEASE
 from ..uniavgen_core.geometry import (
     RELEASE_SHORT_SIDE,
     SPATIAL_STRIDE,
     TRAINED_FRAMES,
-    VIDEO_FPS,
     ClipLength,
     check_frames,
 )
-from ..uniavgen_core.pipeline import Material, clip_length, clip_size, encode_given
+from ..uniavgen_core.pipeline import Earlier, Material, clip_length, clip_size, encode_given
 from ..uniavgen_core.task import plan
-from ..uniavgen_core.text.script import check_fits
-from ..uniavgen_core.types import AVLatent, Clip
+from ..uniavgen_core.types import AVLatent
 from ..uniavgen_core.video.picture import check_picture
-from ..uniavgen_core.windows import OVERLAP
+from ..uniavgen_core.windows import OVERLAP, plan_windows
 from .adapter_conditioning import IMAGE, INTERACTION, VOICE, script_of, with_values
-from .adapter_latent import parts, to_host
+from .adapter_latent import GAIN, parts, to_host
 from .adapter_video import HostVae, Source, open_video, sound_of
 from .checks import verdict
 
@@ -151,6 +147,8 @@ class UniAVGenConditions(io.ComfyNode):
         earlier = earlier_video if earlier_latent is None else earlier_latent
         wired = Material(reference_image, reference_voice, script.transcript, driving_audio, video, earlier)
         wired.check()  # what is there and what is not, before anything is read
+        if driving_audio is None:
+            script.check()
 
         shown = None if video is None and earlier_video is None else open_video(video or earlier_video)
         size = clip_shape(vae, reference_image, shown, earlier_latent, width, height)
@@ -168,16 +166,18 @@ class UniAVGenConditions(io.ComfyNode):
         )
         long = as_long_as_given and (video is not None or driving_audio is not None)
         length = clip_length(material, None if long else frames)
+        (clip,) = plan_windows(length, length.frames, given=0 if earlier is None else continued_latents)
         if material.sound is None:
-            check_fits(script.text, length.seconds)
+            clip.check_text(script.text)
 
         given = encode_given(HostVae(vae), material, *size, length, continued_latents)
+        gain = given.gain * (1.0 if earlier_latent is None else earlier_latent.get(GAIN, 1.0))
         planned = plan(given, length)
         told = {IMAGE: given.image} | ({} if given.voice is None else {VOICE: given.voice})
         return io.NodeOutput(
             with_values(positive, **told, **{INTERACTION: planned.interaction}),
             with_values(negative, **told, **{INTERACTION: planned.negative_interaction}),
-            to_host(planned.latent),
+            {**to_host(planned.latent), GAIN: gain},
         )
 
 
@@ -201,14 +201,10 @@ def clip_shape(
     return clip_size(original, height or None, width or None, short_side)
 
 
-def last_frames(source: Source, height: int, width: int, latents: int) -> Clip:
-    """The end of a video that so many latents need, or all of it if it is shorter, with its sound, of which the
-    whole decides how loud it is."""
+def last_frames(source: Source, height: int, width: int, latents: int) -> Earlier:
+    """The end of a video that so many latents need, or all of it if it is shorter."""
     start = max(0, source.count - ClipLength.from_latents(latents).frames)
-    sound = source.sound()
-    mono = to_model_sound(sound.waveform, sound.sample_rate, sound.sample_rate)
-    waveform = peak_normalize(mono)[:, round(start / VIDEO_FPS * sound.sample_rate) :]
-    return Clip(source.frames(height, width, start), waveform, VIDEO_FPS, sound.sample_rate)
+    return Earlier.of(source.frames(height, width, start), source.sound(), source.count)
 
 
 def check_vae(vae: Any) -> None:

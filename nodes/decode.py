@@ -8,7 +8,7 @@ from comfy_api.latest import io
 from ..uniavgen_core.audio.mel import MEL_BINS, denormalize
 from ..uniavgen_core.geometry import HOP_LENGTH, SAMPLE_RATE, ClipLength
 from ..uniavgen_core.video.mux import fit_sound
-from .adapter_latent import parts
+from .adapter_latent import GAIN, parts
 from .load import VocoderSocket
 
 
@@ -32,7 +32,7 @@ class UniAVGenVocosDecode(io.ComfyNode):
         mel, samples = sound_of(latent)
         with torch.inference_mode():
             waveform = vocoder.decode(denormalize(mel.float()))  # [B, 1, L * 240]
-        fitted = torch.stack([fit_sound(sound, samples) for sound in waveform])
+        fitted = torch.stack([fit_sound(sound / latent.get(GAIN, 1.0), samples) for sound in waveform])
         return io.NodeOutput({"waveform": fitted.cpu(), "sample_rate": SAMPLE_RATE})
 
 

@@ -8,9 +8,8 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..uniavgen_core.text.script import Script
-from ..uniavgen_core.text.speech import LANGUAGES, check_speech
+from ..uniavgen_core.text.speech import LANGUAGES
 from .adapter_conditioning import SCRIPT, SPEECH, Conditioning, with_values
-from .checks import verdict
 from .files import released_vocabulary
 
 log = logging.getLogger(__name__)
@@ -38,7 +37,7 @@ class UniAVGenTextEncode(io.ComfyNode):
                     multiline=True,
                     default="Hello, this is a test of video and voice made together.",
                     tooltip="What the person says, word for word, in English or Chinese. In a long clip, a line of "
-                    "dashes (---) begins what the next window says.",
+                    "dashes (---) begins what the next window says. May be empty with driving audio.",
                 ),
                 io.Combo.Input(
                     "language",
@@ -59,10 +58,6 @@ class UniAVGenTextEncode(io.ComfyNode):
                 io.Conditioning.Output(display_name="negative", tooltip="The same with both empty, for guidance."),
             ],
         )
-
-    @classmethod
-    def validate_inputs(cls, speech: str | None = None) -> bool | str:
-        return verdict(check_speech, speech)
 
     @classmethod
     def execute(cls, clip, caption: str, speech: str, language: str, transcript: str = "") -> io.NodeOutput:

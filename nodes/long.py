@@ -15,7 +15,7 @@ from ..uniavgen_core.sampling import timesteps
 from ..uniavgen_core.sampling.schedule import MAX_TIMESTEP
 from ..uniavgen_core.task import interactions
 from ..uniavgen_core.types import AVLatent
-from ..uniavgen_core.windows import OVERLAP, Window, cut, first_frame, paste, plan_windows, texts
+from ..uniavgen_core.windows import OVERLAP, Window, continued, cut, first_frame, paste, plan_windows, texts
 from .adapter_conditioning import (
     FACE_MASKS,
     INTERACTION,
@@ -113,8 +113,12 @@ class UniAVGenLongSampler(io.ComfyNode):
         check_vae(vae)
         check_masks(latent)
         whole = to_core(latent)
-        windows = plan_windows(ClipLength.from_latents(whole.video.shape[2]), window, overlap)
+        length = ClipLength.from_latents(whole.video.shape[2])
+        windows = plan_windows(length, window, overlap, continued(whole))
         said = texts(script_of(positive).text, windows)
+        if whole.clean_audio < whole.audio.shape[2]:
+            for text, part_window in zip(said, windows, strict=True):
+                part_window.check_text(text)
         sigmas = timesteps(steps, shift) / MAX_TIMESTEP
         preview = latent_preview.prepare_callback(model, steps * len(windows))
         masks = []
@@ -145,7 +149,7 @@ class UniAVGenLongSampler(io.ComfyNode):
 def saying(conditioning: Conditioning, text: str, part: AVLatent, unconditional: bool) -> Conditioning:
     """The conditioning of a window: what is said in it, and which way the branches hear each other there."""
     script = script_of(conditioning).saying(text)
-    ids = script.negative_ids() if unconditional or not text.strip() else script.ids()
+    ids = script.negative_ids() if unconditional else script.ids()
     ways = interactions(part, VOICE in conditioning[0][1])
     return with_values(conditioning, **{SPEECH: ids, INTERACTION: ways[unconditional]})
 
@@ -155,8 +159,7 @@ def join_masks(masks: list[Tensor], windows: list[Window]) -> Tensor:
     joined = []
     for mask, window in zip(masks, windows, strict=True):
         clips = mask.unflatten(0, (-1, window.length.frames))  # [B, F, H, W]
-        repeated = ClipLength.from_latents(window.overlap).frames if window.overlap else 0
-        joined.append(clips[:, repeated:])
+        joined.append(clips[:, window.repeated :])
     return torch.cat(joined, dim=1).flatten(0, 1)
 
 

@@ -10,13 +10,13 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..uniavgen_core.audio.mel import peak_normalize
 from ..uniavgen_core.audio.sound import Sound, to_model_sound, writable
-from ..uniavgen_core.geometry import VIDEO_FPS
+from ..uniavgen_core.geometry import VIDEO_FPS, ClipLength
 from ..uniavgen_core.pipeline import join
 from ..uniavgen_core.types import Clip
 from ..uniavgen_core.video.mux import AAC_RATES, fit_sound, mix, sound_samples
-from ..uniavgen_core.windows import OVERLAP
+from ..uniavgen_core.windows import continued
+from .adapter_latent import to_core
 from .adapter_output import DubbedVideo, ExactVideo
 from .adapter_video import FromFile, open_video
 from .checks import verdict
@@ -66,13 +66,10 @@ class UniAVGenMux(io.ComfyNode):
                     optional=True,
                     tooltip="The clip that was continued: it comes first, and what the new one repeats of it is cut.",
                 ),
-                io.Int.Input(
-                    "continued_latents",
-                    default=OVERLAP,
-                    min=1,
-                    max=20,
+                io.Latent.Input(
+                    "latent",
                     optional=True,
-                    tooltip="How much of the earlier clip the new one repeats, as in 'UniAVGen Conditions'.",
+                    tooltip="With an earlier clip: the AV LATENT of the new one, which tells how much it repeats.",
                 ),
             ],
             outputs=[io.Video.Output(display_name="VIDEO", tooltip="For 'Save Video'.")],
@@ -92,7 +89,7 @@ class UniAVGenMux(io.ComfyNode):
         source=None,
         original_level: float = 0.0,
         earlier=None,
-        continued_latents: int = OVERLAP,
+        latent: dict[str, Any] | None = None,
     ) -> io.NodeOutput:
         rate = exact_rate(fps)
         check_level(original_level)
@@ -112,7 +109,8 @@ class UniAVGenMux(io.ComfyNode):
         if not torch.isfinite(images).all():
             raise ValueError("the pictures hold numbers that are NaN or infinite: nothing can be joined")
         if earlier is not None:
-            return io.NodeOutput(lengthen(earlier, images[..., :3], waveform, sample_rate, rate, continued_latents))
+            overlap = repeated_latents(latent, len(images))
+            return io.NodeOutput(lengthen(earlier, images[..., :3], waveform, sample_rate, rate, overlap))
         sound = fit_sound(waveform, sound_samples(len(images), rate, sample_rate))
         return io.NodeOutput(ExactVideo(images[..., :3], sound, sample_rate, rate))
 
@@ -147,15 +145,23 @@ def lengthen(
         raise ValueError(f"what goes on from an earlier clip has {VIDEO_FPS} pictures a second: set fps to {VIDEO_FPS}")
     source = open_video(video)
     own = source.sound()
-    before = Clip(
-        source.frames(*images.shape[1:3]),
-        peak_normalize(to_model_sound(own.waveform, own.sample_rate, sample_rate)),  # as the model went on from it
-        VIDEO_FPS,
-        sample_rate,
-    )
-    whole = join(before, Clip(images.cpu(), waveform.mean(dim=0, keepdim=True).cpu(), VIDEO_FPS, sample_rate), latents)
-    sound = fit_sound(whole.waveform, sound_samples(len(whole.frames), rate, sample_rate))
-    return ExactVideo(whole.frames, sound, sample_rate, rate)
+    before = Clip(source.frames(*images.shape[1:3]), own.waveform, VIDEO_FPS, own.sample_rate)
+    whole = join(before, Clip(images.cpu(), waveform.cpu(), VIDEO_FPS, sample_rate), latents)
+    sound = fit_sound(whole.waveform, sound_samples(len(whole.frames), rate, whole.sample_rate))
+    return ExactVideo(whole.frames, sound, whole.sample_rate, rate)
+
+
+def repeated_latents(latent: dict[str, Any] | None, frames: int) -> int:
+    """How many latents of an earlier clip a new one begins with. Raises ``ValueError`` if its LATENT does not tell."""
+    whole = None if latent is None else to_core(latent)
+    if whole is None or not continued(whole):
+        raise ValueError(
+            "how much of the earlier clip the new one repeats is not known: connect 'latent' with the AV LATENT that "
+            "the sampler made of it"
+        )
+    if ClipLength.from_latents(whole.video.shape[2]).frames != frames:
+        raise ValueError(f"the latent is not that of these {frames} images: connect the one they were decoded from")
+    return continued(whole)
 
 
 def exact_rate(fps: float) -> Fraction:

@@ -40,13 +40,14 @@ def write_video(
     options: dict[str, str] | None = None,
     container_options: dict[str, str] | None = None,
     sound: np.ndarray | None = None,
+    sample_rate: int = 24_000,
     sound_start: Fraction = Fraction(0),
     source: str = "rgb24",
     matrix: int = 5,
     aspect: Fraction | None = None,
     color_range: int = 1,
 ) -> Path:
-    """Pictures one after another at ``fps``, or at ``times`` in seconds; mono sound at 24 kHz from ``sound_start``."""
+    """Pictures one after another at ``fps``, or at ``times`` in seconds; sound [channels, samples] from ``sound_start``."""
     pictures = list(pictures)
     with av.open(str(path), "w", options=container_options or {}) as container:
         stream = container.add_stream(codec, rate=Fraction(fps), options={"crf": "1"} if options is None else options)
@@ -57,9 +58,13 @@ def write_video(
             context.sample_aspect_ratio = aspect
         if times is not None:
             context.time_base = Fraction(1, 90_000)
-        voice = None if sound is None else container.add_stream("pcm_s16le" if path.suffix == ".mkv" else "aac", 24_000)
+        voice = (
+            None
+            if sound is None
+            else container.add_stream("pcm_s16le" if path.suffix == ".mkv" else "aac", sample_rate)
+        )
         if voice is not None:
-            voice.layout = "mono"
+            voice.layout = {1: "mono", 2: "stereo"}[sound.shape[0]]
         for index, picture in enumerate(pictures):
             frame = av.VideoFrame.from_ndarray(picture, format=source)
             if pix_fmt.startswith("yuv"):
@@ -73,7 +78,7 @@ def write_video(
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
         if voice is not None:
-            _add_sound(container, voice, sound, 24_000, round(sound_start * 24_000))
+            _add_sound(container, voice, sound, sample_rate, round(sound_start * sample_rate))
     return path
 
 

@@ -90,7 +90,7 @@ def media(tmp_path: Path) -> dict[str, Path]:
         ("joint", {"frames": 33, "window": 17, "overlap": 2}, 33, 49_500),
         ("drive", {"audio": "tone", "speech": None, "frames": None}, 17, 25_500),
         ("dub", {"video": "clip", "image": None, "frames": None, "original_level": 0.3}, 40, 38_400),
-        ("continue", {"video": "clip", "image": None, "frames": 33}, 26 + 12, 57_000),
+        ("continue", {"video": "clip", "image": None, "frames": 33}, 26 + 12, 114_000),
     ],
 )
 def test_every_task_from_the_command_line(request_of, tmp_path, media, task, changes, frames, samples) -> None:

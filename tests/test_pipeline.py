@@ -11,11 +11,11 @@ import torch
 from conftest import small_config
 from torch import Tensor, nn
 
-from uniavgen_core.audio.mel import MEAN, STD
-from uniavgen_core.audio.sound import Sound, driving_tokens, voice_tokens
+from uniavgen_core.audio.mel import MEAN, PEAK, STD
+from uniavgen_core.audio.sound import Sound, driving_tokens, part_tokens, voice_tokens
 from uniavgen_core.bundle import Bundle
 from uniavgen_core.config import ModelConfig
-from uniavgen_core.pipeline import Material, clip_size, generate, join
+from uniavgen_core.pipeline import Earlier, Material, clip_size, generate, join
 from uniavgen_core.sampling import Guidance
 from uniavgen_core.text.vocabulary import Vocabulary
 from uniavgen_core.types import (
@@ -170,6 +170,9 @@ def test_unknown_characters_are_named(bundle: Bundle, caplog: pytest.LogCaptureF
         ({"picture": torch.zeros(2, 64, 64, 3)}, "one RGB picture"),
         ({"picture": torch.full((1, 64, 64, 3), math.nan)}, "NaN"),
         ({"speech": " \n"}, "the speech is empty"),
+        ({"speech": "?!"}, "the speech is empty"),
+        ({"speech": "zoo?"}, "the model cannot say 'z', 'o', and the speech has nothing else"),
+        ({"speech": "a\n---\nb"}, "2 parts between lines of dashes, the clip has 1 window:"),
         ({"language": "fr"}, "unknown language"),
         ({"steps": 0}, "at least 1 step"),
         ({"shift": math.nan}, "shift must be"),
@@ -252,19 +255,55 @@ def test_footage_is_dubbed(hearing: Bundle) -> None:
 
 def test_a_clip_goes_on(hearing: Bundle) -> None:
     frames = torch.linspace(0, 1, 30)[:, None, None, None].expand(-1, 64, 64, 3)
-    earlier = Clip(frames, tone(30 / 16).waveform, 16, 24_000)
+    sound = tone(30 / 16)
+    earlier, before = Earlier.of(frames, sound, 30), Clip(frames, sound.waveform, 16, 24_000)
     clip = make(hearing, picture=None, earlier=earlier, frames=21, overlap=3)
     latent, positive, _ = hearing.model.told[0]
     assert (latent.clean_video, latent.clean_audio) == (3, 56)  # 9 frames, 0.5625 s
     assert positive.interaction == JOINT
     torch.testing.assert_close(clip.frames[0], frames[21], atol=0.003, rtol=0)  # in bytes
-    whole = join(earlier, clip, 3)
+    whole = join(before, clip, 3)
     assert len(whole.frames) == 30 + 12
     assert whole.waveform.shape[1] == 42 * 1500
     assert torch.equal(whole.frames[:30], frames)
-    assert torch.equal(whole.waveform[:, :45_000], earlier.waveform)
+    assert torch.equal(whole.waveform[:, :45_000], before.waveform)
     with pytest.raises(ValueError, match="has 30 frames at 16 fps: to go on from 9 latents it needs at least 33"):
-        make(hearing, picture=None, earlier=earlier, overlap=9)
+        make(hearing, picture=None, earlier=earlier, frames=81, overlap=9)
+
+
+def test_a_quiet_stereo_clip_goes_on_as_it_is(hearing: Bundle) -> None:
+    """The model hears it at its own loudness; what it adds is as loud as the clip, in its rate and channels."""
+    frames = torch.zeros(20, 64, 64, 3)
+    samples = torch.stack((0.02 * tone(1.25, 44_100).waveform[0], torch.zeros(55_125)))
+    earlier = Earlier.of(frames[-9:], Sound(samples, 44_100), 20)
+    assert earlier.sound.waveform.abs().max() <= PEAK
+    assert earlier.gain == pytest.approx(PEAK / float(samples.mean(dim=0).abs().max()))
+    clip = make(hearing, picture=None, earlier=earlier, frames=21, overlap=3)
+    latent, _, _ = hearing.model.told[0]
+    loud = earlier.gain * samples.mean(dim=0, keepdim=True)[:, round(11 / 16 * 44_100) :]
+    torch.testing.assert_close(latent.audio[..., :56], part_tokens(Sound(loud, 44_100))[..., :56])
+    torch.testing.assert_close(clip.waveform[:, : 131 * 240], torch.full((1, 131 * 240), LOG_MEL / earlier.gain))
+    whole = join(Clip(frames, samples, 16, 44_100), clip, 3)
+    assert (whole.sample_rate, whole.waveform.shape) == (44_100, (2, round(32 / 16 * 44_100)))
+    assert torch.equal(whole.waveform[:, :55_125], samples)
+    assert torch.equal(whole.waveform[0, 55_125:], whole.waveform[1, 55_125:])
+
+
+def test_what_is_new_decides_how_much_can_be_said(hearing: Bundle) -> None:
+    """0.75 s of a continuation are new, not all of its 1.3 s."""
+    earlier = Earlier.of(torch.zeros(20, 64, 64, 3), tone(1.25), 20)
+    make(hearing, picture=None, earlier=earlier, frames=21, overlap=3, speech="ab " * 7)
+    with pytest.raises(ValueError, match=r"the clip lasts 1.3 s, 0.8 s of them new: shorten it, or ask for 41 frames"):
+        make(hearing, picture=None, earlier=earlier, frames=21, overlap=3, speech="ab " * 10)
+    with pytest.raises(ValueError, match="3 latents, 9 frames, of an earlier clip leave nothing to make in 9 frames"):
+        make(hearing, picture=None, earlier=earlier, frames=9, overlap=3)
+
+
+def test_the_shortest_sound_drives_a_clip(hearing: Bundle) -> None:
+    clip = make(hearing, sound=Sound(torch.ones(1, 1), 24_000), speech="", frames=None)
+    assert len(clip.frames) == 5
+    with pytest.raises(ValueError, match="1 frames are given, so nothing is left to generate: ask for more frames"):
+        make(hearing, sound=Sound(torch.ones(1, 1), 24_000), speech="", frames=1)
 
 
 def test_long_clips_are_made_window_by_window(bundle: Bundle) -> None:

@@ -72,12 +72,6 @@ def test_short_speech_is_filled_up_to_ten() -> None:
     assert empty_speech().tolist() == [[-1] * 10]
 
 
-@pytest.mark.parametrize("text", ["", "  \n\t", "\u200b", "\u3000"])
-def test_empty_speech_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="the speech is empty"):
-        Script(text, LETTERS).ids()
-
-
 def test_a_transcript_comes_before_the_text_in_both_passes() -> None:
     """The release: transcript, a space, text; without the text, the transcript and a space."""
     script = Script("de fghijkl", LETTERS, "en", "abc")
@@ -117,3 +111,33 @@ def test_other_files_are_no_vocabulary(tmp_path: Path, content: bytes, sentence:
     with pytest.raises(ValueError, match=sentence) as error:
         Vocabulary.from_file(path)
     assert str(path) in str(error.value)
+
+
+def test_lines_of_dashes_are_not_spoken() -> None:
+    assert Script("ab\n---\n cd", LETTERS).tokens() == list("ab cd")
+    assert Script("ab -- cd", LETTERS).tokens() == list("ab -- cd")
+
+
+def test_nothing_to_say_is_what_the_unconditional_pass_says() -> None:
+    for transcript in ("", "abc"):
+        script = Script(" \n", LETTERS, transcript=transcript)
+        assert torch.equal(script.ids(), script.negative_ids())
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "the speech is empty"),
+        ("  \n\t", "the speech is empty"),
+        ("\u200b", "the speech is empty"),
+        ("\u3000", "the speech is empty"),
+        ("...", "the speech is empty"),
+        ("\n---\n", "the speech is empty"),
+        ("éé", "cannot say 'é'"),
+        ("ДА", "cannot say 'Д', 'А'"),
+    ],
+)
+def test_what_has_nothing_to_say(text: str, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        Script(text, LETTERS).check()
+    Script("été", LETTERS).check()  # one letter of it is known

@@ -11,7 +11,7 @@ from torch import Tensor
 from uniavgen_core.geometry import ClipLength
 from uniavgen_core.text.script import check_fits, divide, last_words, seconds_of
 from uniavgen_core.types import AVLatent
-from uniavgen_core.windows import cut, first_frame, last_latents, paste, plan_windows, texts
+from uniavgen_core.windows import continued, cut, first_frame, last_latents, paste, plan_windows, texts
 
 
 class ClockVae:
@@ -122,6 +122,7 @@ def test_a_window_hears_the_words_it_repeats() -> None:
 
 def test_speech_that_is_far_too_long_says_how_long_it_takes() -> None:
     assert seconds_of("x" * 150) == 10
+    assert seconds_of("12" * 15) == 8
     check_fits("x" * 150, 5.1)
     with pytest.raises(ValueError, match=r"takes about 20 s to say and the clip lasts 5.1 s: .* ask for 321 frames"):
         check_fits("x" * 300, 5.0625)
@@ -141,3 +142,35 @@ def test_the_end_of_a_clip_is_the_beginning_of_the_next(latents: int) -> None:
 def test_more_than_there_is_cannot_be_continued(latents: int) -> None:
     with pytest.raises(ValueError, match=f"has 8 latents, so one can go on from 1 to 8 of them, not {latents}"):
         last_latents(ClockVae(), blank(ClipLength.from_latents(8)), latents)
+
+
+@given(st.integers(2, 60), st.integers(2, 21), st.data())
+def test_a_clip_goes_on_from_an_earlier_one(latents: int, window: int, data) -> None:
+    """The first window goes on from what is given, the next ones from the windows before."""
+    given = data.draw(st.integers(1, min(latents, window) - 1))
+    length = ClipLength.from_latents(latents)
+    tokens = ClipLength.from_latents(given).tokens
+    whole = blank(length, clean_video=given, clean_audio=tokens)
+    whole.video[:, :, :given] = 4 * torch.arange(given).view(-1, 1, 1)
+    whole.audio[..., :tokens] = torch.arange(tokens)
+    assert continued(whole) == given
+    windows = plan_windows(length, ClipLength.from_latents(window).frames, 1, given)
+    assert (windows[0].overlap, windows[0].repeated) == (given, 0)
+    whole = run(whole, windows)
+    assert ClockVae().decode(whole.video)[0, 0, :, 0, 0].tolist() == list(range(length.frames))
+    assert whole.audio[0, 0].tolist() == list(range(length.tokens))
+
+
+def test_what_is_given_takes_no_part_of_the_speech() -> None:
+    """20 new latents, then 10: two thirds of the words, then one, after those that are repeated."""
+    windows = plan_windows(ClipLength.from_latents(36), ClipLength.from_latents(26).frames, 2, given=6)
+    assert [window.latents - window.overlap for window in windows] == [20, 10]
+    first, second = texts("one two three. four five six. seven eight nine.", windows)
+    assert first == "one two three. four five six."
+    assert second.endswith("seven eight nine.")
+
+
+@pytest.mark.parametrize(("clean", "latents"), [((1, 0), 0), ((21, 0), 0), ((1, 506), 0), ((1, 6), 1), ((6, 131), 6)])
+def test_what_comes_from_an_earlier_clip(clean: tuple[int, int], latents: int) -> None:
+    whole = blank(ClipLength(), clean_video=clean[0], clean_audio=clean[1])
+    assert continued(whole) == latents

@@ -76,7 +76,7 @@ def run(options: argparse.Namespace) -> None:
         if signal.getsignal(ending) is leave:
             signal.signal(ending, signal.default_int_handler)
     output = check_output(options.output)
-    material, footage = read_material(options)
+    material, footage, earlier = read_material(options)
     material.check()
     if footage is not None:
         check_dub(footage, output, options.original_level)
@@ -110,8 +110,8 @@ def run(options: argparse.Namespace) -> None:
         write_dubbed(output, footage, sound, clip.sample_rate)
         print(f"{output}: the {len(footage.pts)} pictures of {footage.path.name} with a new voice")
         return
-    if material.earlier is not None:
-        clip = join(material.earlier, clip, options.overlap)
+    if earlier is not None:
+        clip = join(earlier, clip, options.overlap)
     if material.sound is not None:
         clip = with_sound(clip, material.sound)
     write_mp4(output, clip)
@@ -119,10 +119,11 @@ def run(options: argparse.Namespace) -> None:
     print(f"{output}: {frames} frames of {width} x {height} at {clip.fps} fps, {frames / clip.fps:g} s with sound")
 
 
-def read_material(options: argparse.Namespace) -> tuple[Material, Footage | None]:
-    """What the files hold, and the footage to be dubbed. Raises ``ValueError`` or ``OSError`` with a sentence."""
-    from .audio.sound import read_sound
-    from .pipeline import Material
+def read_material(options: argparse.Namespace) -> tuple[Material, Footage | None, Clip | None]:
+    """What the files hold, the footage to be dubbed, the clip to be continued. Raises ``ValueError`` or ``OSError``
+    with a sentence."""
+    from .audio.sound import Sound, read_sound
+    from .pipeline import Earlier, Material
     from .video.picture import read_picture
 
     footage = frames = earlier = None
@@ -130,14 +131,19 @@ def read_material(options: argparse.Namespace) -> tuple[Material, Footage | None
         footage, frames = read_frames(options)
     if options.task == "continue":
         earlier = read_clip(options)
-    return Material(
-        picture=options.image and read_picture(options.image),
-        voice=options.voice and read_sound(options.voice),
-        transcript=options.transcript,
-        sound=options.audio and read_sound(options.audio),
-        footage=frames,
-        earlier=earlier,
-    ), footage
+    return (
+        Material(
+            picture=options.image and read_picture(options.image),
+            voice=options.voice and read_sound(options.voice),
+            transcript=options.transcript,
+            sound=options.audio and read_sound(options.audio),
+            footage=frames,
+            earlier=earlier
+            and Earlier.of(earlier.frames, Sound(earlier.waveform, earlier.sample_rate), len(earlier.frames)),
+        ),
+        footage,
+        earlier,
+    )
 
 
 def read_frames(options: argparse.Namespace) -> tuple[Footage, Tensor]:
@@ -152,18 +158,14 @@ def read_frames(options: argparse.Namespace) -> tuple[Footage, Tensor]:
 
 
 def read_clip(options: argparse.Namespace) -> Clip:
-    """The clip of --video with its sound, as the model goes on from it."""
-    from .audio.mel import peak_normalize
-    from .audio.sound import read_sound, to_model_sound
-    from .geometry import SAMPLE_RATE, VIDEO_FPS
+    """The clip of --video with its sound, at the model's pictures a second."""
+    from .audio.sound import read_sound
+    from .geometry import VIDEO_FPS
     from .types import Clip
-    from .video.mux import fit_sound
 
     _, frames = read_frames(options)
     sound = read_sound(options.video)
-    waveform = peak_normalize(to_model_sound(sound.waveform, sound.sample_rate))
-    waveform = fit_sound(waveform, len(frames) * SAMPLE_RATE // VIDEO_FPS)
-    return Clip(frames, waveform, VIDEO_FPS, SAMPLE_RATE)
+    return Clip(frames, sound.waveform, VIDEO_FPS, sound.sample_rate)
 
 
 def with_sound(clip: Clip, sound: Sound) -> Clip:
@@ -271,7 +273,10 @@ def add_options(task: argparse.ArgumentParser, needed: argparse._ArgumentGroup, 
     needed.add_argument("--device", help="cpu, cuda, cuda:1 ... (default: cuda where there is one)")
     needed.add_argument("--dtype", choices=DTYPES, default=DTYPES[0], help="number format the model computes in")
     size = task.add_argument_group("size")
-    size.add_argument("--frames", type=int, help=f"at 16 a second; 4n + 1 (default: {TRAINED_FRAMES}, or as given)")
+    counted = ", with the --overlap" if task.prog.endswith(" continue") else ""
+    size.add_argument(
+        "--frames", type=int, help=f"at 16 a second, 4n + 1{counted} (default: {TRAINED_FRAMES}, or as given)"
+    )
     size.add_argument("--window", type=int, default=TRAINED_FRAMES, help="longer clips are made in parts so long")
     size.add_argument("--overlap", type=int, default=OVERLAP, help="latents (4 frames) a part goes on from")
     own = "(default: the portrait's shape at the model's size)"

@@ -9,26 +9,59 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from .audio.mel import denormalize
-from .audio.sound import Sound, driving_tokens, part_tokens, voice_tokens
+from .audio.mel import denormalize, peak_gain, peak_normalize
+from .audio.sound import Sound, driving_tokens, part_tokens, to_model_sound, voice_tokens, writable
 from .bundle import Bundle
 from .geometry import SAMPLE_RATE, TRAINED_FRAMES, VIDEO_FPS, ClipLength, check_size, cover_frames, fit_size
 from .sampling import Guidance, draw_noise, sample, timesteps
 from .task import Given, interactions, plan
 from .text.script import Script, check_fits
 from .types import AVLatent, Clip, Conditions, VideoAutoencoder
-from .video.mux import fit_sound
+from .video.mux import AAC_RATES, fit_sound, sound_samples
 from .video.picture import check_picture, fit_picture
 from .windows import OVERLAP, Window, cut, first_frame, last_latents, paste, plan_windows, texts
 
 MAX_ASPECT = 4  # longer pictures would become clips of a size no one asked for
 Callback = Callable[[int, int, AVLatent], None]
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """The end of a clip, as the model goes on from it.
+
+    frames: [F, H, W, 3] in [0, 1] at 16 fps
+    sound: of these frames, mono, as loud as the model knows it; gain: how many times louder than in the clip
+    """
+
+    frames: Tensor
+    sound: Sound
+    gain: float = 1.0
+
+    @classmethod
+    def of(cls, frames: Tensor, sound: Sound, count: int) -> Earlier:
+        """frames: the last of the clip's ``count`` at 16 fps; sound: all of it, which decides how loud it is."""
+        rate = sound.sample_rate
+        mono = to_model_sound(sound.waveform, rate, rate)
+        start, end = (sound_samples(n, VIDEO_FPS, rate) for n in (count - len(frames), count))
+        return cls(frames, Sound(fit_sound(peak_normalize(mono), end)[:, start:], rate), peak_gain(mono))
+
+    def last(self, latents: int) -> Earlier:
+        """So many latents of it. Raises ``ValueError`` if it is shorter."""
+        needed = ClipLength.from_latents(latents).frames
+        if len(self.frames) < needed:
+            raise ValueError(
+                f"the earlier clip has {len(self.frames)} frames at {VIDEO_FPS} fps: to go on from {latents} latents "
+                f"it needs at least {needed}; give a longer clip or a smaller overlap"
+            )
+        start = sound_samples(len(self.frames) - needed, VIDEO_FPS, self.sound.sample_rate)
+        sound = replace(self.sound, waveform=self.sound.waveform[:, start:])
+        return replace(self, frames=self.frames[-needed:], sound=sound)
 
 
 @dataclass(frozen=True)
@@ -39,7 +72,7 @@ class Material:
     voice, transcript: how the person should sound, and what is said there
     sound: all that is heard (audio-driven)
     footage: [F, H, W, 3] in [0, 1] at 16 fps, all that is seen (dubbing)
-    earlier: a clip at 16 fps to go on from, with its sound, or its latent (continuation)
+    earlier: the end of a clip to go on from, or a clip's latent (continuation)
     """
 
     picture: Tensor | None = None
@@ -47,7 +80,7 @@ class Material:
     transcript: str = ""
     sound: Sound | None = None
     footage: Tensor | None = None
-    earlier: Clip | AVLatent | None = None
+    earlier: Earlier | AVLatent | None = None
 
     def check(self) -> None:
         """Raises ``ValueError`` for combinations that make no sense."""
@@ -119,7 +152,7 @@ def generate(
     """
     material.check()
     length = clip_length(material, frames)
-    windows = plan_windows(length, window, overlap)
+    windows = plan_windows(length, window, overlap, 0 if material.earlier is None else overlap)
     height, width = clip_size(check_picture(material.stage), height, width, bundle.short_side)
     schedule = timesteps(steps, shift)
     guidance = guidance or Guidance.for_layers(bundle.model.config.num_layers)
@@ -144,7 +177,7 @@ def generate(
             callback and (lambda i, n, guess, index=index: callback(index * n + i, n * len(windows), guess)),
         )
         whole = paste(whole, part_window, result.with_clean_from(part))
-    return decode(bundle, whole, length)
+    return decode(bundle, whole, length, given.gain)
 
 
 def scripts_of(
@@ -159,14 +192,14 @@ def scripts_of(
         )
     script = Script(speech, vocabulary, language, material.transcript.strip())
     if material.sound is None:
-        script.ids()
-        check_fits(speech, length.seconds)
+        script.check()
+        check_fits(speech, length.seconds, windows[0].given_seconds)
     if unknown := script.unknown():
         log.warning("not in the model's vocabulary, so not spoken: %s", ", ".join(map(repr, unknown)))
     said = texts(speech, windows)
     if material.sound is None:
         for text, window in zip(said, windows, strict=True):
-            check_fits(text, window.length.seconds)
+            window.check_text(text)
     return [script.saying(text) for text in said]
 
 
@@ -189,6 +222,7 @@ def encode_given(
     shown = latent is not None and material.picture is None
     image = latent.video[:, :, :1] if shown else encode(material.person)
     video = audio = None
+    gain = 1.0
     if material.sound is not None:
         audio = driving_tokens(material.sound)[..., : length.tokens]
         silence = driving_tokens(Sound(torch.zeros(1, SAMPLE_RATE), SAMPLE_RATE))[..., :1]
@@ -199,42 +233,29 @@ def encode_given(
     if latent is not None:
         video, audio = last_latents(vae, latent, overlap)
     elif material.earlier is not None:
-        tail = last_part(material.earlier, overlap)
-        video = encode(tail.frames)
-        audio = part_tokens(Sound(tail.waveform, tail.sample_rate))
+        tail = material.earlier.last(overlap)
+        video, audio, gain = encode(tail.frames), part_tokens(tail.sound), tail.gain
         audio = audio[..., : ClipLength.from_latents(overlap).tokens]
     voice = None if material.voice is None else voice_tokens(material.voice)
     given = (None if value is None else value.to(device) for value in (image, video, audio, voice))
-    return Given(*given)
-
-
-def last_part(clip: Clip, latents: int) -> Clip:
-    """The end of a clip at 16 fps, so many latents long.
-
-    Raises ``ValueError`` if the clip is shorter.
-    """
-    frames = ClipLength.from_latents(latents).frames
-    if clip.fps != VIDEO_FPS or len(clip.frames) < frames:
-        raise ValueError(
-            f"the earlier clip has {len(clip.frames)} frames at {clip.fps} fps: to go on from {latents} latents it "
-            f"needs at least {frames} at {VIDEO_FPS}; give a longer clip or a smaller overlap"
-        )
-    start = round((len(clip.frames) - frames) / VIDEO_FPS * clip.sample_rate)
-    length = round(len(clip.frames) / VIDEO_FPS * clip.sample_rate)
-    waveform = fit_sound(clip.waveform, length)[:, start:]
-    return Clip(clip.frames[-frames:], waveform, clip.fps, clip.sample_rate)
+    return Given(*given, gain)
 
 
 def join(earlier: Clip, later: Clip, overlap: int) -> Clip:
-    """A clip and what goes on from its last ``overlap`` latents, in one. Both at 16 fps, one rate of sound, mono."""
+    """A clip, and after it what goes on from its last ``overlap`` latents. Both at 16 fps, with pictures of one size.
+
+    The sound keeps the earlier clip's channels and its rate, unless MP4 cannot hold them.
+    """
     frames = ClipLength.from_latents(overlap).frames
-    sound = fit_sound(earlier.waveform, len(earlier.frames) * later.sample_rate // VIDEO_FPS)
-    after = later.waveform[:, frames * later.sample_rate // VIDEO_FPS :]
+    own = writable(Sound(earlier.waveform, earlier.sample_rate), AAC_RATES)
+    rate = own.sample_rate
+    before = fit_sound(own.waveform, sound_samples(len(earlier.frames), VIDEO_FPS, rate))
+    after = to_model_sound(later.waveform, later.sample_rate, rate)[:, sound_samples(frames, VIDEO_FPS, rate) :]
     return Clip(
         torch.cat((earlier.frames, later.frames[frames:])),
-        torch.cat((sound, after), dim=1),
-        later.fps,
-        later.sample_rate,
+        torch.cat((before, after.expand(len(before), -1)), dim=1),
+        VIDEO_FPS,
+        rate,
     )
 
 
@@ -243,8 +264,7 @@ def conditions(
 ) -> tuple[Conditions, Conditions]:
     """What the conditional and the unconditional pass of a window are told."""
     device = part.video.device
-    said = script.ids() if script.text.strip() else script.negative_ids()
-    told = ((caption, said), ("", script.negative_ids()))
+    told = ((caption, script.ids()), ("", script.negative_ids()))
     return tuple(
         Conditions(bundle.caption_encoder.encode([seen]).to(device), ids.to(device), given.image, given.voice, way)
         for (seen, ids), way in zip(told, interactions(part, given.voice is not None), strict=True)
@@ -256,10 +276,10 @@ def clip_length(material: Material, frames: int | None) -> ClipLength:
     if material.footage is not None:
         needed, what = len(material.footage), "footage"
     elif material.sound is not None:
-        needed, what = max(1, math.ceil(material.sound.seconds * VIDEO_FPS)), "sound"
+        needed, what = math.ceil(material.sound.seconds * VIDEO_FPS), "sound"
     else:
         return ClipLength(TRAINED_FRAMES if frames is None else frames)
-    length = ClipLength(cover_frames(needed) if frames is None else frames)
+    length = ClipLength(cover_frames(max(needed, 2)) if frames is None else frames)  # one frame would be the picture
     if length.frames < needed:
         raise ValueError(
             f"the {what} lasts {needed / VIDEO_FPS:.2f} s, the clip of {length.frames} frames {length.seconds:.2f} s: "
@@ -268,14 +288,17 @@ def clip_length(material: Material, frames: int | None) -> ClipLength:
     return length
 
 
-def decode(bundle: Bundle, latent: AVLatent, length: ClipLength) -> Clip:
-    """Latents -> pictures and sound of the same length. Raises ``ValueError`` rather than give a broken clip."""
+def decode(bundle: Bundle, latent: AVLatent, length: ClipLength, gain: float = 1.0) -> Clip:
+    """Latents -> pictures and sound of the same length, the sound ``gain`` times less loud than in the latents.
+
+    Raises ``ValueError`` rather than give a broken clip.
+    """
     check_finite("sampling", latent.video, latent.audio)
     pixels = bundle.vae.decode(latent.video)  # [1, 3, F, H, W] in [-1, 1]
     sound = bundle.vocoder.decode(denormalize(latent.audio))  # [1, 1, L * 240]
     check_finite("decoding", pixels, sound)
     frames = (pixels[0].movedim(0, -1).float() + 1) / 2  # [F, H, W, 3]
-    waveform = fit_sound(sound[0].float(), length.samples)  # [1, samples]
+    waveform = fit_sound(sound[0].float() / gain, length.samples)  # [1, samples]
     return Clip(frames.clamp(0, 1).cpu(), waveform.clamp(-1, 1).cpu(), VIDEO_FPS, SAMPLE_RATE)
 
 

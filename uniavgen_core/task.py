@@ -33,12 +33,14 @@ class Given:
     video: [B, 48, k, H/16, W/16], the clip's leading latents; None: its first frame is the image
     audio: [B, 80, n], the clip's leading audio tokens, or None
     voice: [B, 80, R], tokens of a reference voice, or None
+    gain: how many times louder the given audio is than the clip it comes from
     """
 
     image: Tensor
     video: Tensor | None = None
     audio: Tensor | None = None
     voice: Tensor | None = None
+    gain: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,10 @@ def plan(given: Given, length: ClipLength, mel_bins: int = MEL_BINS, tokens: int
             "longer clip or give less"
         )
     if clean_video == length.latents and clean_audio == tokens:
-        raise ValueError("all pictures and all sound of the clip are given, so nothing is left to generate")
+        raise ValueError(
+            f"all pictures and all sound of the clip's {length.frames} frames are given, so nothing is left to "
+            "generate: ask for more frames"
+        )
     latent = AVLatent(
         torch.nn.functional.pad(video, (0, 0, 0, 0, 0, length.latents - clean_video)),
         torch.nn.functional.pad(audio, (0, tokens - clean_audio)),

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from .geometry import TRAINED_FRAMES, ClipLength
-from .text.script import divide, last_words
+from .text.script import check_fits, divide, last_words
 from .types import AVLatent, VideoAutoencoder
 
 TOKENS_PER_LATENT = 25
@@ -23,7 +23,8 @@ class Window:
     """A part of a long clip.
 
     start: its first latent, counted in the whole clip
-    latents: how many it has; overlap: how many of them, at its beginning, the windows before have made
+    latents: how many it has; overlap: how many of them, at its beginning, the windows before have made, or, in the
+        first window, the clip that it goes on from
     """
 
     start: int
@@ -44,18 +45,40 @@ class Window:
     def overlap_tokens(self) -> int:
         return ClipLength.from_latents(self.overlap).tokens if self.overlap else 0
 
+    @property
+    def repeated(self) -> int:
+        """Frames of it that the windows before have made."""
+        return ClipLength.from_latents(self.overlap).frames if self.start else 0
 
-def plan_windows(length: ClipLength, window: int = TRAINED_FRAMES, overlap: int = OVERLAP) -> list[Window]:
+    @property
+    def given_seconds(self) -> float:
+        """Seconds at its beginning that another clip has made, in which nothing new is said."""
+        return ClipLength.from_latents(self.overlap).seconds if self.overlap and not self.start else 0.0
+
+    def check_text(self, text: str) -> None:
+        """Raises ``ValueError`` if no one can say the text in the window."""
+        check_fits(text, self.length.seconds, self.given_seconds)
+
+
+def plan_windows(
+    length: ClipLength, window: int = TRAINED_FRAMES, overlap: int = OVERLAP, given: int = 0
+) -> list[Window]:
     """Windows that cover a clip, each of ``window`` frames, the last one reaching back as far as it must.
 
-    Raises ``ValueError`` if the overlap is not from 1 to one latent less than a window.
+    given: how many latents, with their sound, an earlier clip has made
+    Raises ``ValueError`` if the overlap is not from 1 to one latent less than a window, or nothing is left to make.
     """
-    latents = ClipLength(window).latents
-    if length.latents <= latents:
-        return [Window(0, length.latents, 0)]
+    latents = min(ClipLength(window).latents, length.latents)
+    if given >= latents:
+        raise ValueError(
+            f"{given} latents, {ClipLength.from_latents(given).frames} frames, of an earlier clip leave nothing to "
+            f"make in {ClipLength.from_latents(latents).frames} frames: ask for more, or go on from fewer latents"
+        )
+    if length.latents == latents:
+        return [Window(0, latents, given)]
     if not 1 <= overlap < latents:
         raise ValueError(f"windows of {latents} latents can overlap by 1 to {latents - 1} latents, not {overlap}")
-    windows, made = [Window(0, latents, 0)], latents
+    windows, made = [Window(0, latents, given)], latents
     while made < length.latents:
         start = min(made - overlap, length.latents - latents)
         windows.append(Window(start, latents, made - start))
@@ -95,6 +118,11 @@ def first_frame(vae: VideoAutoencoder, whole: AVLatent, window: Window) -> Tenso
         return None
     before = whole.video[:, :, max(0, window.start + 1 - window.latents) : window.start + 1]
     return vae.encode(vae.decode(before)[:, :, -1:])
+
+
+def continued(whole: AVLatent) -> int:
+    """How many leading latents of a clip come, with their sound, from an earlier one."""
+    return whole.clean_video if 0 < whole.clean_audio < whole.audio.shape[2] else 0
 
 
 def last_latents(vae: VideoAutoencoder, whole: AVLatent, latents: int) -> tuple[Tensor, Tensor]:

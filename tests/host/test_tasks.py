@@ -145,6 +145,27 @@ def test_driving_audio_reaches_the_file(server, inputs):
     assert np.abs(result.sound[:, n:]).max(initial=0) < 0.05  # silence to the end of the pictures
 
 
+def test_nothing_need_be_said_where_sound_drives(server, inputs):
+    small = {"conditions.width": 64, "conditions.height": 64, "text.speech": ""}
+    assert len(read(run(server, load("audio_driven", small))).frames) > 33
+
+
+def test_a_continued_clip_keeps_its_own_sound(server, inputs):
+    """A quiet clip in stereo at 44.1 kHz stays so; what goes on is as loud as it, not as loud as the model."""
+    quiet = 0.02 * tone(2.5, 44_100, channels=2)
+    write_video(inputs / "quiet.mp4", [grey(i) for i in range(40)], fps=16, sound=quiet, sample_rate=44_100)
+    small = {"conditions.width": 64, "conditions.height": 64, "conditions.frames": 33, "earlier.file": "quiet.mp4"}
+    original = read(inputs / "quiet.mp4")
+    result = read(run(server, load("continue", {**small, "text.speech": "Hi."})))
+    assert (result.sample_rate, result.sound.shape) == (44_100, (2, round((40 + 12) / 16 * 44_100)))
+    seam = round(2.4 * 44_100)
+    assert np.corrcoef(original.sound[0, 4_000:seam], result.sound[0, 4_000:seam])[0, 1] > 0.99
+    assert np.abs(result.sound[:, :seam]).max() == pytest.approx(np.abs(original.sound[:, :seam]).max(), rel=0.2)
+    assert 0 < np.abs(result.sound[:, 2 * 55_125 + 4_000 :]).max() < 0.05
+    loud = read(run(server, load("continue", {**small, "earlier.file": "earlier.mp4", "text.speech": "Hi."})))
+    assert np.abs(loud.sound).max() > 0.1
+
+
 def test_a_long_clip_is_whole_and_runs_on(server, inputs):
     """One progress bar over all windows; the clip of the windows differs from window to window."""
     small = {"conditions.width": 64, "conditions.height": 64, "conditions.frames": 65, "sampler.window": 33}
@@ -298,9 +319,18 @@ REFUSED = [
     (
         "continue",
         {"conditions.frames": 17, "text.speech": "Hi."},
-        "the given video has 21 frames, more than the clip's 17",
+        "6 latents, 21 frames, of an earlier clip leave nothing to make in 17 frames",
     ),
-    ("continue", {"conditions.frames": 21, "text.speech": "Hi."}, "so nothing is left to generate"),
+    ("continue", {"conditions.frames": 21, "text.speech": "Hi."}, "leave nothing to make in 21 frames"),
+    ("continue", {"conditions.frames": 25, "text.speech": "word " * 10}, "1.6 s, 0.2 s of them new: shorten it"),
+    ("continue", {"mux.latent": None, **TINY_CLIP, "conditions.frames": 25}, "connect 'latent' with the AV LATENT"),
+    ("joint", {"text.speech": " ", **{"conditions.frames": 5}}, "the speech is empty: write what the person says"),
+    ("joint", {"text.speech": "Да", **{"conditions.frames": 5}}, "the model cannot say"),
+    (
+        "long",
+        {"conditions.frames": 33, "sampler.window": 17, "sampler.overlap": 1, "text.speech": "Hi.\n---\n" + "ab " * 15},
+        "and the clip lasts 1.1 s: shorten it",
+    ),
     ("dub", {"footage.file": "sound.mp4"}, "has no pictures"),
     ("dub", {"footage.file": "cut.mkv"}, "it was cut off or is damaged"),
     ("dub", {"footage.file": "list.mp4"}, "cannot be read as video"),

@@ -64,6 +64,12 @@ def peak_normalize(waveform: Tensor, peak: float = PEAK) -> Tensor:
     return torch.where(silent, waveform, waveform / loudest.masked_fill(silent, 1.0) * peak)
 
 
+def peak_gain(waveform: Tensor) -> float:
+    """How many times louder `peak_normalize` makes a waveform; 1 for silence."""
+    loudest = float(waveform.abs().max())
+    return PEAK / loudest if loudest >= torch.finfo(waveform.dtype).tiny else 1.0
+
+
 @lru_cache(maxsize=1)
 def _filterbank() -> np.ndarray:
     """Mel filters [80, 513]. Computed once; the import is late because it takes a second."""

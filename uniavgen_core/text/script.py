@@ -15,6 +15,7 @@ from .vocabulary import Vocabulary
 
 # Characters a second, as people speak and faster than anyone speaks
 LATIN_RATE, IDEOGRAPH_RATE = 15.0, 4.5
+DIGIT_WEIGHT = 4  # a digit is read as a word of so many characters
 FASTEST = 2.0  # times the above
 
 PART_MARK = re.compile(r"^[ \t]*-{3,}[ \t]*$", re.MULTILINE)  # a line of dashes begins the next window's text
@@ -41,22 +42,37 @@ class Script:
         """The same voice with another text."""
         return replace(self, text=text)
 
+    def check(self) -> None:
+        """Raises ``ValueError`` if the text has nothing to say, or nothing that the model can."""
+        check_speech(self.text)
+        letters = [token for token in self.own_tokens() if any(c.isalnum() for c in token)]
+        unknown = self.vocabulary.unknown(letters)
+        if set(letters) <= set(unknown):
+            raise ValueError(
+                f"the model cannot say {', '.join(map(repr, unknown))}, and the speech has nothing else: write it in "
+                "English or Chinese"
+            )
+
+    def own_tokens(self) -> list[str]:
+        """Tokens of the text. Lines of dashes are not spoken."""
+        parts = PART_MARK.split(self.text)
+        return tokenize(self.text if len(parts) == 1 else " ".join(map(str.strip, parts)), self.language)
+
     def tokens(self) -> list[str]:
         """Tokens of the conditional pass: transcript, a space, text."""
-        return self._before() + tokenize(self.text, self.language)
+        return self._before() + self.own_tokens()
 
     def ids(self) -> Tensor:
-        """Speech ids of the conditional pass: [1, N]. Raises ``ValueError`` if there is nothing to say."""
-        check_speech(self.text)
-        return pad_ids(self.vocabulary.encode(self.tokens()))
+        """Speech ids of the conditional pass: [1, N]; those of the unconditional one if there is nothing to say."""
+        return pad_ids(self.vocabulary.encode(self.tokens())) if self.text.strip() else self.negative_ids()
 
     def negative_ids(self) -> Tensor:
         """Speech ids of the unconditional pass: [1, M]; the transcript stays (released behaviour)."""
         return pad_ids(self.vocabulary.encode(self._before())) if self.transcript else empty_speech()
 
     def unknown(self) -> list[str]:
-        """Distinct tokens the vocabulary lacks."""
-        return self.vocabulary.unknown(self.tokens())
+        """Distinct tokens the vocabulary lacks; any white space counts as the pause it becomes."""
+        return [token for token in self.vocabulary.unknown(self.tokens()) if not token.isspace()]
 
     def _before(self) -> list[str]:
         return [*tokenize(self.transcript, self.language), " "] if self.transcript else []
@@ -64,18 +80,22 @@ class Script:
 
 def seconds_of(text: str) -> float:
     """How long it takes about to say the text."""
-    ideographs = len(IDEOGRAPH.findall(text))
-    return ideographs / IDEOGRAPH_RATE + (len(text.strip()) - ideographs) / LATIN_RATE
+    ideographs, digits = len(IDEOGRAPH.findall(text)), sum(map(str.isdecimal, text))
+    latin = len(text.strip()) - ideographs + (DIGIT_WEIGHT - 1) * digits
+    return ideographs / IDEOGRAPH_RATE + latin / LATIN_RATE
 
 
-def check_fits(text: str, seconds: float) -> None:
-    """Raises ``ValueError`` if no one can say the text in that time."""
-    needed = seconds_of(text)
-    if needed > FASTEST * seconds:
-        frames = math.ceil(needed * VIDEO_FPS / TEMPORAL_STRIDE) * TEMPORAL_STRIDE + 1
+def check_fits(text: str, seconds: float, before: float = 0.0) -> None:
+    """Raises ``ValueError`` if no one can say the text in a clip of that length.
+
+    before: seconds at its beginning that are taken
+    """
+    needed, free = seconds_of(text), seconds - before
+    if needed > FASTEST * free:
+        frames = math.ceil((needed + before) * VIDEO_FPS / TEMPORAL_STRIDE) * TEMPORAL_STRIDE + 1
+        room = f"the clip lasts {seconds:.1f} s" + (f", {free:.1f} s of them new" if before else "")
         raise ValueError(
-            f"the speech takes about {needed:.0f} s to say and the clip lasts {seconds:.1f} s: shorten it, or ask for "
-            f"{frames} frames"
+            f"the speech takes about {needed:.0f} s to say and {room}: shorten it, or ask for {frames} frames"
         )
 
 
@@ -88,8 +108,9 @@ def divide(text: str, shares: Sequence[float]) -> list[str]:
     parts = [part.strip() for part in PART_MARK.split(text)]
     if len(parts) > 1:
         if len(parts) != len(shares):
+            windows = "1 window" if len(shares) == 1 else f"{len(shares)} windows"
             raise ValueError(
-                f"the speech has {len(parts)} parts between lines of dashes, the clip has {len(shares)} windows: "
+                f"the speech has {len(parts)} parts between lines of dashes, the clip has {windows}: "
                 "give one part for each window, or none of these lines"
             )
         return parts

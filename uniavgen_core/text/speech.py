@@ -48,8 +48,8 @@ def empty_speech() -> Tensor:
 
 def check_speech(text: str) -> str:
     """Returns the text unchanged if it has something to say, else raises ``ValueError``."""
-    if not any(c.isprintable() and not c.isspace() for c in text):
-        raise ValueError("the speech is empty: write what the person says")
+    if not any(c.isalnum() for c in text):
+        raise ValueError("the speech is empty: write what the person says, in words")
     return text
 
 
