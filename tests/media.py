@@ -47,7 +47,7 @@ def write_video(
     aspect: Fraction | None = None,
     color_range: int = 1,
 ) -> Path:
-    """Pictures one after another at ``fps``, or at ``times`` in seconds; sound [channels, samples] from ``sound_start``."""
+    """Pictures one after another at ``fps``, or at ``times`` in seconds; sound [channels, n] from ``sound_start``."""
     pictures = list(pictures)
     with av.open(str(path), "w", options=container_options or {}) as container:
         stream = container.add_stream(codec, rate=Fraction(fps), options={"crf": "1"} if options is None else options)

@@ -19,8 +19,6 @@ def fake(output: int) -> list[Any]:
 
 # input -> value, and what the host's answer must contain; these are refused before any node runs
 AT_ONCE = [
-    ({"text.speech": ""}, "the speech is empty: write what the person says"),
-    ({"text.speech": " \n\t "}, "the speech is empty"),
     ({"conditions.frames": 82}, "The next ones are 81 and 85"),
     ({"conditions.frames": 0}, "a clip cannot have 0 frames"),
     ({"conditions.width": 100, "conditions.height": 128}, "width 100 must be a multiple of 32"),
@@ -43,6 +41,8 @@ AT_ONCE = [
 
 # these are known only once the wired parts are there
 WIRED = [
+    ({"text.speech": ""}, "the speech is empty: write what the person says"),
+    ({"text.speech": " \n\t "}, "the speech is empty"),
     ({"text.speech": fake(9)}, "the speech is empty"),
     ({"conditions.frames": fake(7)}, "The next ones are 81 and 85"),
     ({"sampler.s_v": fake(8)}, "must be a finite number, not nan"),
