@@ -5,13 +5,15 @@ The same names are the keyword arguments of the model's forward, but for the scr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
 from ..uniavgen_core.config import ModelConfig
+from ..uniavgen_core.model.prepared import Prepared
 from ..uniavgen_core.text.script import Script
 
 SPEECH = "uniavgen_speech"  # ids [1, N]
@@ -22,6 +24,7 @@ INTERACTION = "uniavgen_interaction"  # Interaction
 SKIP_LAYERS = "uniavgen_skip_layers"  # tuple of layer numbers
 FACE_MASKS = "uniavgen_face_masks"  # FaceMasks, owned by one run
 CLEAN = "uniavgen_clean"  # given latents and tokens, from the noise mask
+KEPT = "uniavgen_kept"  # Kept, owned by one run
 
 NOTHING_SAID = "the conditioning says nothing to be spoken: make it with 'UniAVGen Text Encode'"
 
@@ -33,6 +36,29 @@ class FaceMasks:
     """Where a run wants the face masks of each pass with this conditioning: the last pass stays."""
 
     masks: tuple[Tensor, ...] = ()
+
+
+@dataclass(eq=False)
+class Kept:
+    """What the steps of a run share for one conditioning; made by the first of its passes."""
+
+    prepared: Prepared | None = None
+
+
+@contextmanager
+def kept_during_a_run(conditionings: Iterable[list[dict[str, Any]]]) -> Iterator[None]:
+    """Gives each entry a `Kept` of its own, and takes it away in the end. Entries that differ only in the interaction
+    share one. Those with hooks get none: their weights may change from step to step."""
+    shared: dict[tuple[Any, ...], Kept] = {}
+    entries = [entry for entries in conditionings for entry in entries if entry.get("hooks") is None]
+    for entry in entries:
+        texts = tuple(id(entry.get(name)) for name in ("cross_attn", SPEECH, IMAGE, VOICE))
+        entry[KEPT] = shared.setdefault((*texts, entry.get(SKIP_LAYERS, ())), Kept())
+    try:
+        yield
+    finally:
+        for entry in entries:
+            entry.pop(KEPT).prepared = None
 
 
 def with_values(conditioning: Conditioning, **values: Any) -> Conditioning:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,21 @@ from torch import Tensor
 from ..uniavgen_core.checkpoint import check_names, check_numbers, config_of, load_state_dict, shapes_of
 from ..uniavgen_core.config import ModelConfig
 from ..uniavgen_core.model.joint import JointModel
+from ..uniavgen_core.model.prepared import Prepared
 from ..uniavgen_core.types import JOINT, AVLatent, Conditions
-from .adapter_conditioning import CLEAN, FACE_MASKS, IMAGE, INTERACTION, SKIP_LAYERS, SPEECH, VOICE, check
+from .adapter_conditioning import (
+    CLEAN,
+    FACE_MASKS,
+    IMAGE,
+    INTERACTION,
+    KEPT,
+    SKIP_LAYERS,
+    SPEECH,
+    VOICE,
+    Kept,
+    check,
+    kept_during_a_run,
+)
 from .adapter_latent import Pack, UniAVGenLatentFormat
 
 SIGMA_ROUNDING = 1e-3
@@ -70,16 +84,37 @@ class HostModel(JointModel):
     ) -> Tensor:
         """The core's forward on a packed latent [B, 1, N] -> packed velocity [B, 1, N]."""
         video, audio = comfy.utils.unpack_latents(packed.to(dtype), shapes)
-        velocity = super().forward(
-            AVLatent(video, audio, *conditions[CLEAN]),
-            timestep,
-            Conditions(context, conditions[SPEECH], conditions[IMAGE], conditions.get(VOICE), conditions[INTERACTION]),
-            skip_layers=conditions[SKIP_LAYERS],
-            attention=partial(optimized_attention, transformer_options=transformer_options),
+        latent = AVLatent(video, audio, *conditions[CLEAN])
+        told = Conditions(
+            context, conditions[SPEECH], conditions[IMAGE], conditions.get(VOICE), conditions[INTERACTION]
         )
+        how = {
+            "skip_layers": conditions[SKIP_LAYERS],
+            "attention": partial(optimized_attention, transformer_options=transformer_options),
+        }
+        prepared = self.prepared(conditions.get(KEPT), latent, told, how)
+        velocity = super().forward(latent, timestep, told, prepared=prepared, **how)
         if conditions.get(FACE_MASKS) is not None:
             conditions[FACE_MASKS].masks = velocity.face_masks
         return comfy.utils.pack_latents([velocity.video, velocity.audio])[0]
+
+    def prepared(
+        self, kept: Kept | None, latent: AVLatent, conditions: Conditions, how: dict[str, Any]
+    ) -> Prepared | None:
+        """What the steps of a run share, made now if this is the first; None if nothing can be kept."""
+        if kept is None:
+            return None
+        if kept.prepared is None:
+            # a pass without an interaction may be the first of one whose next steps have it
+            kept.prepared = self.prepare(latent, replace(conditions, interaction=JOINT), keep_on=keep_on(), **how)
+        # the copy of the model on another GPU goes without
+        return kept.prepared if kept.prepared.video_rotary.cos.device == latent.video.device else None
+
+
+def keep_on() -> str | None:
+    """Where keys and values wait between the steps: beside the weights that do not fit, if there are some."""
+    scarce = (comfy.model_management.VRAMState.LOW_VRAM, comfy.model_management.VRAMState.NO_VRAM)
+    return "cpu" if comfy.model_management.vram_state in scarce else None
 
 
 class UniAVGenModel(comfy.model_base.BaseModel):
@@ -109,6 +144,7 @@ class UniAVGenModel(comfy.model_base.BaseModel):
             INTERACTION: kwargs.get(INTERACTION, JOINT),
             SKIP_LAYERS: kwargs.get(SKIP_LAYERS, ()),
             FACE_MASKS: kwargs.get(FACE_MASKS),
+            KEPT: kwargs.get(KEPT),
         }
         device = kwargs["device"]
         out = {name: comfy.conds.CONDRegular(x.to(device)) for name, x in tensors.items() if x is not None}
@@ -148,15 +184,20 @@ class UniAVGenModelConfig(comfy.supported_models_base.BASE):
 def before_sampling(
     executor: WrapperExecutor, noise: Any, latent: Any, sampler: Any, sigmas: Any, mask: Any, *rest: Any, **named: Any
 ):
-    """Tells the latent format what is in the pack of a run. Raises ``ValueError`` for latents of another family."""
+    """Tells the latent format what is in the pack of a run, and lets its steps share what does not change.
+
+    Raises ``ValueError`` for latents of another family.
+    """
     falling = sigmas[1:] < sigmas[:-1]
     if not falling.all() or sigmas[0] > 1 + SIGMA_ROUNDING or sigmas[-1] < 0:
         raise ValueError(
             f"the sigmas run from {float(sigmas[0]):g} to {float(sigmas[-1]):g}: UniAVGen needs them falling "
             "from at most 1 to 0, as 'UniAVGen Schedule' or 'BasicScheduler' (simple, normal) make them"
         )
-    executor.class_obj.model_patcher.model.latent_format.pack = Pack.of(named["latent_shapes"], mask)
-    return executor(noise, latent, sampler, sigmas, mask, *rest, **named)
+    guider = executor.class_obj
+    guider.model_patcher.model.latent_format.pack = Pack.of(named["latent_shapes"], mask)
+    with kept_during_a_run(guider.conds.values()):
+        return executor(noise, latent, sampler, sigmas, mask, *rest, **named)
 
 
 def read_file(path: Path) -> tuple[dict[str, Tensor], ModelConfig]:

@@ -314,11 +314,13 @@ def test_global_alignment_counts_time_in_latents(make_case) -> None:
     config = small_config(alignment=Alignment.SYMMETRIC_GLOBAL)
     grid, tokens, x = (3, 2, 3), 18, torch.zeros(1)  # 9 frames, two tokens a frame
     tables = AlignmentTables.build(config, grid, tokens, (1, 4), x)
-    frame_angle = torch.atan2(tables.audio_key_rotary.sin, tables.audio_key_rotary.cos)[:, 0]
+    frame_angle = torch.atan2(tables.audio_key_rotary.sin, tables.audio_key_rotary.cos)[:, 0, 1]
     torch.testing.assert_close(frame_angle, torch.arange(18) / 8)  # half a frame each, four frames a latent
-    torch.testing.assert_close(tables.audio_query_rotary.cos[0, 0], torch.tensor(4 / 8).cos())
-    torch.testing.assert_close(tables.video_query_rotary.cos[:, 0], torch.tensor([1.0, 2.0]).repeat_interleave(6).cos())
-    torch.testing.assert_close(tables.video_key_rotary.cos[:, 0], torch.arange(3.0).repeat_interleave(6).cos())
+    torch.testing.assert_close(tables.audio_query_rotary.cos[0, 0, 0], torch.tensor(4 / 8).cos())
+    torch.testing.assert_close(
+        tables.video_query_rotary.cos[:, 0, 0], torch.tensor([1.0, 2.0]).repeat_interleave(6).cos()
+    )
+    torch.testing.assert_close(tables.video_key_rotary.cos[:, 0, 0], torch.arange(3.0).repeat_interleave(6).cos())
 
 
 def test_late_speech_tokens_share_the_last_position(make_model) -> None:

@@ -43,7 +43,10 @@ class KnowingModel(nn.Module):
         self.config, self.video, self.told = config, video, []
         self.patch_embedding = nn.Linear(1, 1)
 
-    def forward(self, latent: AVLatent, timestep: Tensor, conditions: Conditions, *, skip_layers=(), attention=None):
+    def prepare(self, latent: AVLatent, conditions: Conditions, **_) -> None:
+        """Nothing it knows takes preparation."""
+
+    def forward(self, latent: AVLatent, timestep: Tensor, conditions: Conditions, *, skip_layers=(), **_):
         self.told.append((latent, conditions, skip_layers))
         time = timestep[0] / 1000
         return Velocity((latent.video - self.video) / time, (latent.audio - (LOG_MEL - MEAN) / STD) / time)

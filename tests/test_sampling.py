@@ -23,7 +23,10 @@ class StraightFlow:
         self.data = {False: conditional, True: unconditional}
         self.calls: list[tuple] = []
 
-    def __call__(self, latent, timestep, conditions, *, skip_layers=(), attention=None) -> Velocity:
+    def prepare(self, latent, conditions, **_) -> None:
+        """Nothing it knows takes preparation."""
+
+    def __call__(self, latent, timestep, conditions, *, skip_layers=(), **_) -> Velocity:
         unconditional = bool(conditions.caption.sum() == 0)
         self.calls.append((float(timestep[0]), unconditional, conditions.interaction, skip_layers))
         data, t = self.data[unconditional], timestep.view(-1, 1, 1) / 1000

@@ -19,7 +19,7 @@ from .alignment import (
     nearest_contexts,
     own_windows,
 )
-from .attention import Attention, AttentionFunction
+from .attention import Attention, AttentionFunction, KeysAndValues
 from .blocks import Head
 from .rope import RotaryTable, rotary_1d_frame_axis, rotary_3d, rotary_leading, rotate
 
@@ -95,24 +95,31 @@ class AudioToVideo(Attention):
         super().__init__(video.dim, audio.dim, video.dim, video.num_heads, config.eps, **ops)
         self.mask_head = Head(video.dim, 1, config.eps, **ops)
 
-    def face_mask(self, video: Tensor, time: Tensor, lengths: tuple[int, ...]) -> Tensor:
+    def face_mask(self, video: Tensor, time: Tensor, groups: Tensor) -> Tensor:
         """video [B, N, dim], time [B, S, dim] -> [B, N, 1] in [0, 1] (face-aware modulation)."""
-        return self.mask_head(video, time, lengths).sigmoid()
+        return self.mask_head(video, time, groups).sigmoid()
+
+    def listen(self, audio: Tensor, tables: AlignmentTables) -> KeysAndValues:
+        """audio [B, L, audio dim] -> keys and values of the window of each group: [B, G, W, dim]."""
+        keys, values = (part[:, tables.windows] for part in (self.keys(audio), self.v(audio)))
+        return rotate(keys, tables.audio_key_rotary, self.heads), values
 
     def forward(
-        self, video: Tensor, audio: Tensor, mask: Tensor, tables: AlignmentTables, attention: AttentionFunction
+        self,
+        video: Tensor,
+        heard: KeysAndValues,
+        mask: Tensor,
+        tables: AlignmentTables,
+        attention: AttentionFunction,
     ) -> Tensor:
-        """video [B, N, dim] and mask [B, N, 1] from the first noisy latent on, audio [B, L, audio dim].
+        """video [B, N, dim] and mask [B, N, 1] from the first noisy latent on; heard: what `listen` gave.
 
         Returns [B, N, dim].
         """
-        batch, groups = video.shape[0], tables.windows.shape[0]
-        q = self.queries(video).unflatten(1, (groups, -1))  # [B, G, n, dim]
-        k, v = (part[:, tables.windows] for part in (self.keys(audio), self.v(audio)))  # [B, G, W, dim]
-        q = rotate(q, tables.video_query_rotary, self.heads)
-        k = rotate(k, tables.audio_key_rotary, self.heads)
-        y = attention(q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1), self.heads)  # [B * G, n, dim]
-        return self.o(y.reshape(batch, -1, y.shape[-1]) * mask)
+        q = self.queries(video).unflatten(1, (tables.windows.shape[0], -1))  # [B, G, n, dim]
+        q, k, v = (part.flatten(0, 1) for part in (rotate(q, tables.video_query_rotary, self.heads), *heard))
+        y = attention(q, k, v, self.heads)  # [B * G, n, dim]
+        return self.o(y.reshape(*video.shape[:2], -1) * mask)
 
 
 class VideoToAudio(Attention):
@@ -123,19 +130,25 @@ class VideoToAudio(Attention):
         super().__init__(audio.dim, video.dim, audio.dim, audio.num_heads, config.eps, operations=operations, **factory)
         self.global_view = config.interaction.alignment is Alignment.SYMMETRIC_GLOBAL
 
-    def forward(self, audio: Tensor, video: Tensor, tables: AlignmentTables, attention: AttentionFunction) -> Tensor:
-        """audio [B, M, dim] from the first noisy token on, video [B, T, n, video dim], masked -> [B, M, dim].
+    def look(self, video: Tensor) -> KeysAndValues:
+        """Masked video [B, T, n, video dim] -> keys, not normalised yet, and values of each latent: [B, T + 1, n, dim].
 
         Interpolation commutes with the projections, so every latent is projected once and contexts are mixed
         afterwards. Twice the last latent is projected as well: the bias must not double with it.
         """
         video = video.flatten(1, 2)[:, None] if self.global_view else torch.cat((video, 2 * video[:, -1:]), dim=1)
-        q, k, v = self.queries(audio), self.k(video), self.v(video)  # keys and values [B, T + 1, n, dim]
+        return self.k(video), self.v(video)
+
+    def forward(
+        self, audio: Tensor, seen: KeysAndValues, tables: AlignmentTables, attention: AttentionFunction
+    ) -> Tensor:
+        """audio [B, M, dim] from the first noisy token on; seen: what `look` gave -> [B, M, dim]."""
+        q = self.queries(audio)
         if tables.audio_query_rotary is not None:
             q = rotate(q, tables.audio_query_rotary, self.heads)
         outputs = []
         for contexts in tables.contexts:
-            keys, values = (mix(part, contexts) for part in (k, v))  # [B, C, n, dim]
+            keys, values = (mix(part, contexts) for part in seen)  # [B, C, n, dim]
             keys = rotate(self.norm_k(keys), tables.video_key_rotary, self.heads)
             index = contexts.tokens - tables.first_token  # [C, tokens of a context]
             y = attention(q[:, index].flatten(0, 1), keys.flatten(0, 1), values.flatten(0, 1), self.heads)

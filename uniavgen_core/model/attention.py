@@ -7,6 +7,8 @@ from typing import Any, Protocol
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+KeysAndValues = tuple[Tensor, Tensor]
+
 
 class AttentionFunction(Protocol):
     """Softmax attention over all keys: q [B, N, heads * d], k and v [B, M, heads * d] -> [B, N, heads * d]."""

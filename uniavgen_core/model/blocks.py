@@ -9,50 +9,45 @@ import torch
 from torch import Tensor, nn
 
 from ..config import BranchConfig
-from .attention import Attention, AttentionFunction
+from .attention import Attention, AttentionFunction, KeysAndValues
 from .rope import RotaryTable, rotate
 
 
 @dataclass(frozen=True)
 class BranchContext:
-    """What the blocks of one branch read besides its tokens; the same for every layer of a pass.
+    """What the blocks of one branch read besides its tokens and its text; the same for every layer of a pass.
 
     time: [B, S, dim], one embedding per distinct timestep (S = 2 for video: clean, noisy; 1 for audio)
     projection: [B, S, 6, dim], the same for the blocks
-    lengths: how many tokens, in order, have each of the S timesteps
+    groups: [G] int64, which of the S timesteps each of G equally long runs of tokens has (latents; all of the audio)
     rotary: positions of the tokens
-    text: [B, M, dim], what cross-attention reads
-    text_rotary: positions of queries and of text in cross-attention, or None for none
+    text_query_rotary: positions of the tokens in cross-attention, or None for none
     """
 
     time: Tensor
     projection: Tensor
-    lengths: tuple[int, ...]
+    groups: Tensor
     rotary: RotaryTable
-    text: Tensor
-    text_rotary: tuple[RotaryTable, RotaryTable] | None
+    text_query_rotary: RotaryTable | None
     attention: AttentionFunction
 
 
-def modulate(x: Tensor, shift: Tensor, scale: Tensor, lengths: tuple[int, ...]) -> Tensor:
-    """x * (1 + scale) + shift, with one row of shift and scale [B, S, dim] for each run of tokens in x [B, N, dim]."""
-    parts = [
-        torch.addcmul(shift[:, i : i + 1], part, 1 + scale[:, i : i + 1]) for i, part in enumerate(x.split(lengths, 1))
-    ]
-    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+def modulate(x: Tensor, shift: Tensor, scale: Tensor, groups: Tensor) -> Tensor:
+    """x * (1 + scale) + shift, with a row of shift and scale [B, S, dim] for each group of tokens in x [B, N, dim]."""
+    shift, scale = (part[:, groups].unsqueeze(2) for part in (shift, 1 + scale))  # [B, G, 1, dim]
+    return torch.addcmul(shift, x.unflatten(1, (len(groups), -1)), scale).flatten(1, 2)
 
 
-def add_gated(x: Tensor, y: Tensor, gate: Tensor, lengths: tuple[int, ...]) -> Tensor:
-    """x + y * gate, with one row of gate [B, S, dim] for each run of tokens in x, y [B, N, dim]."""
-    parts = [
-        torch.addcmul(part, update, gate[:, i : i + 1])
-        for i, (part, update) in enumerate(zip(x.split(lengths, 1), y.split(lengths, 1), strict=True))
-    ]
-    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+def add_gated(x: Tensor, y: Tensor, gate: Tensor, groups: Tensor) -> Tensor:
+    """x + y * gate, with a row of gate [B, S, dim] for each group of tokens in x, y [B, N, dim]."""
+    x, y = (part.unflatten(1, (len(groups), -1)) for part in (x, y))
+    return torch.addcmul(x, y, gate[:, groups].unsqueeze(2)).flatten(1, 2)
 
 
 class Block(nn.Module):
-    """Self-attention, text cross-attention and feed-forward; called one after the other by the joint model."""
+    """Self-attention, cross-attention to the text, feed-forward. ``PARTS`` names them in their order."""
+
+    PARTS = ("self_attention", "cross_attention", "feed_forward")
 
     def __init__(self, config: BranchConfig, eps: float, *, operations: Any, **factory: Any):
         super().__init__()
@@ -74,29 +69,39 @@ class Block(nn.Module):
         projection = context.projection
         return (self.modulation.to(projection).unsqueeze(1) + projection).unbind(2)
 
-    def self_attention(self, x: Tensor, context: BranchContext) -> Tensor:
-        """x [B, N, dim] -> the same, updated."""
+    def read(self, text: Tensor, positions: RotaryTable | None) -> KeysAndValues:
+        """Text [B, M, dim], at its positions, as keys and values of the cross-attention."""
+        keys = self.cross_attn.keys(text)
+        if positions is not None:
+            keys = rotate(keys, positions, self.cross_attn.heads)
+        return keys, self.cross_attn.v(text)
+
+    def forward(self, x: Tensor, context: BranchContext, text: KeysAndValues, parts: tuple[str, ...] = PARTS) -> Tensor:
+        """x [B, N, dim] -> the same after these parts of the block. text: what `read` gave."""
+        for part in parts:
+            x = getattr(self, part)(x, context, text)
+        return x
+
+    def self_attention(self, x: Tensor, context: BranchContext, _: KeysAndValues) -> Tensor:
         shift, scale, gate, *_ = self._vectors(context)
         heads = self.self_attn.heads
-        y = modulate(self.norm1(x), shift, scale, context.lengths)
+        y = modulate(self.norm1(x), shift, scale, context.groups)
         q = rotate(self.self_attn.queries(y), context.rotary, heads)
         k = rotate(self.self_attn.keys(y), context.rotary, heads)
         y = self.self_attn.o(context.attention(q, k, self.self_attn.v(y), heads))
-        return add_gated(x, y, gate, context.lengths)
+        return add_gated(x, y, gate, context.groups)
 
-    def cross_attention(self, x: Tensor, context: BranchContext) -> Tensor:
-        """x [B, N, dim] -> the same, updated from the text."""
+    def cross_attention(self, x: Tensor, context: BranchContext, text: KeysAndValues) -> Tensor:
         heads = self.cross_attn.heads
-        q, k = self.cross_attn.queries(self.norm3(x)), self.cross_attn.keys(context.text)
-        if context.text_rotary is not None:
-            q, k = (rotate(part, table, heads) for part, table in zip((q, k), context.text_rotary, strict=True))
-        return x + self.cross_attn.o(context.attention(q, k, self.cross_attn.v(context.text), heads))
+        q = self.cross_attn.queries(self.norm3(x))
+        if context.text_query_rotary is not None:
+            q = rotate(q, context.text_query_rotary, heads)
+        return x + self.cross_attn.o(context.attention(q, *text, heads))
 
-    def feed_forward(self, x: Tensor, context: BranchContext) -> Tensor:
-        """x [B, N, dim] -> the same, updated token by token."""
+    def feed_forward(self, x: Tensor, context: BranchContext, _: KeysAndValues) -> Tensor:
         *_, shift, scale, gate = self._vectors(context)
-        y = self.ffn(modulate(self.norm2(x), shift, scale, context.lengths))
-        return add_gated(x, y, gate, context.lengths)
+        y = self.ffn(modulate(self.norm2(x), shift, scale, context.groups))
+        return add_gated(x, y, gate, context.groups)
 
 
 class Head(nn.Module):
@@ -108,7 +113,7 @@ class Head(nn.Module):
         self.head = operations.Linear(dim, out_dim, **factory)
         self.modulation = nn.Parameter(torch.zeros(1, 2, dim, **factory))
 
-    def forward(self, x: Tensor, time: Tensor, lengths: tuple[int, ...]) -> Tensor:
-        """x [B, N, dim], time [B, S, dim], ``lengths`` of the S runs of tokens in x."""
+    def forward(self, x: Tensor, time: Tensor, groups: Tensor) -> Tensor:
+        """x [B, N, dim], time [B, S, dim], ``groups`` [G] of the tokens in x."""
         shift, scale = (self.modulation.to(time).unsqueeze(1) + time.unsqueeze(2)).unbind(2)  # each [B, S, dim]
-        return self.head(modulate(self.norm(x), shift, scale, lengths))
+        return self.head(modulate(self.norm(x), shift, scale, groups))

@@ -11,22 +11,27 @@ THETA = 10_000.0
 
 
 class RotaryTable(NamedTuple):
-    """Cosine and sine of every token's angles: each [N, head_dim / 2] float32."""
+    """Cosine and sine of every token's angles, for both numbers of a pair: each [N, 1, head_dim] float32.
+
+    The sine of a pair's first number has the other sign: (a, b) becomes (a cos - b sin, b cos + a sin).
+    """
 
     cos: Tensor
     sin: Tensor
 
     @classmethod
     def from_angles(cls, angles: Tensor, device: torch.device) -> RotaryTable:
-        return cls(angles.cos().float().to(device), angles.sin().float().to(device))
+        """angles: [N, head_dim / 2]."""
+        cos, sin = angles.cos().repeat_interleave(2, dim=1), angles.sin()
+        sin = torch.stack((-sin, sin), dim=-1).flatten(1)
+        return cls(*(part.float().unsqueeze(1).to(device) for part in (cos, sin)))
 
 
 def rotate(x: Tensor, table: RotaryTable, heads: int) -> Tensor:
     """Rotates the pairs (2i, 2i + 1) of every head: x [..., N, heads * d] -> the same shape and dtype."""
-    real, imaginary = x.unflatten(-1, (heads, -1, 2)).float().unbind(-1)  # [..., N, heads, d/2]
-    cos, sin = table.cos.unsqueeze(-2), table.sin.unsqueeze(-2)  # [N, 1, d/2]
-    rotated = torch.stack((real * cos - imaginary * sin, real * sin + imaginary * cos), dim=-1)
-    return rotated.flatten(-3).to(x.dtype)
+    y = x.float().unflatten(-1, (heads, -1))  # [..., N, heads, d]
+    swapped = y.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
+    return torch.addcmul(y * table.cos, swapped, table.sin).flatten(-2).to(x.dtype)
 
 
 def axis_pairs(head_dim: int) -> tuple[int, int, int]:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..model import JointModel
 from ..model.attention import AttentionFunction, scaled_dot_product
+from ..model.prepared import Prepared
 from ..types import AVLatent, Conditions
 from .guidance import Guidance, Mode
 from .schedule import MAX_TIMESTEP
@@ -42,18 +43,22 @@ def sample(
     """
     guidance.check_layers(model.config.num_layers)
     steps, dtype = len(timesteps) - 1, model.patch_embedding.weight.dtype
+    given = latent.map(lambda part: part.to(dtype))
+    prepared = model.prepare(given, positive, attention=attention)
+    prepared_negative: Prepared | None = None  # of both kinds of unconditional pass
     x = noise
     for step, (t, t_next) in enumerate(zip(timesteps.tolist()[:-1], timesteps.tolist()[1:], strict=True)):
         mode = guidance.mode(t, timesteps)
         seen = x.with_clean_from(latent).map(lambda part: part.to(dtype))
         time = torch.full((x.video.shape[0],), t, device=x.video.device)
-        velocity = conditional = model(seen, time, positive, attention=attention)
+        velocity = conditional = model(seen, time, positive, attention=attention, prepared=prepared)
         if mode is not Mode.NONE:
-            conditions = guidance.unconditional(negative, mode)
-            skip = guidance.skip_layers
-            velocity = guidance.combine(
-                conditional, model(seen, time, conditions, skip_layers=skip, attention=attention)
+            told = {"skip_layers": guidance.skip_layers, "attention": attention}
+            prepared_negative = prepared_negative or model.prepare(given, negative, **told)
+            unconditional = model(
+                seen, time, guidance.unconditional(negative, mode), prepared=prepared_negative, **told
             )
+            velocity = guidance.combine(conditional, unconditional)
         if callback is not None:
             callback(step, steps, AVLatent(*(a - t / MAX_TIMESTEP * v for a, v in pairs(x, velocity))))
         x = AVLatent(*(a + (t_next - t) / MAX_TIMESTEP * v for a, v in pairs(x, velocity)))
