@@ -166,6 +166,20 @@ def test_a_continued_clip_keeps_its_own_sound(server, inputs):
     assert np.abs(loud.sound).max() > 0.1
 
 
+@pytest.mark.parametrize("name", ["long", "custom_sampling"])
+def test_every_sampler_goes_on_from_a_clip(server, inputs, name):
+    """Through windows and through SamplerCustomAdvanced: not a frame is lost or doubled."""
+    small = {"conditions.width": 64, "conditions.height": 64, "conditions.frames": 49, "text.speech": "Hi there."}
+    graph = load(name, {**small, **({"sampler.window": 33} if name == "long" else {})})
+    graph["earlier"] = {"class_type": "LoadVideo", "inputs": {"file": "earlier.mp4"}}
+    graph["conditions"]["inputs"].update(earlier_video=["earlier", 0], continued_latents=3)
+    graph["mux"]["inputs"].update(earlier=["earlier", 0], latent=["sampler", 0])
+    original, result = read(inputs / "earlier.mp4"), read(run(server, graph))
+    count = round(len(original.frames) / original.rate * 16)
+    assert len(result.frames) == count + 49 - 9
+    assert result.sound.shape[1] == round(len(result.frames) / 16 * result.sample_rate)
+
+
 def test_a_long_clip_is_whole_and_runs_on(server, inputs):
     """One progress bar over all windows; the clip of the windows differs from window to window."""
     small = {"conditions.width": 64, "conditions.height": 64, "conditions.frames": 65, "sampler.window": 33}
