@@ -58,11 +58,12 @@ def test_alignment_tables(case: dict) -> None:
 
     weights = torch.zeros(tokens, latents + 1)  # the last column: the last latent doubled
     for group in frame_contexts(latents, tokens):
-        for i, seen_by in enumerate(group.tokens):
-            upper = 0.0 if group.weights is None else group.weights[i]
-            weights[seen_by, group.lower[i]] = 1 - upper
-            if group.upper is not None:
-                weights[seen_by, group.upper[i]] = upper
+        for i, place in enumerate(group.tokens):
+            for j, seen_by in enumerate(place):
+                after = 0.0 if group.weights is None else group.weights[i, j]
+                weights[seen_by, group.latent[i]] = 1 - after
+                if group.weights is not None:
+                    weights[seen_by, group.latent[i] + 1] = after
     weights[:, latents - 1] += 2 * weights[:, latents]
     torch.testing.assert_close(weights[:, :latents], torch.tensor(case["v2a_latent_weights"]), atol=1e-5, rtol=0)
 

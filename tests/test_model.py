@@ -15,6 +15,7 @@ from uniavgen_core.model import JointModel
 from uniavgen_core.model.aligners import AlignmentTables
 from uniavgen_core.model.alignment import audio_windows, frame_contexts, nearest_contexts, own_windows
 from uniavgen_core.model.attention import scaled_dot_product
+from uniavgen_core.model.rope import rotate
 from uniavgen_core.types import JOINT, TO_AUDIO_ONLY, TO_VIDEO_ONLY, UNIMODAL, AVLatent, Velocity
 
 T = torch.tensor([700.0])
@@ -202,17 +203,17 @@ def test_symmetric_temporal_sees_only_its_own_time() -> None:
     """2 latents, 5 frames, 10 tokens: two tokens a frame."""
     assert own_windows(2, 10).tolist() == [[0] + [1] * 7, list(range(2, 10))]
     (contexts,) = nearest_contexts(2, 10)
-    assert contexts.lower.tolist() == [0, 1]
-    assert contexts.tokens.tolist() == [[0, 1] + [1] * 6, list(range(2, 10))]  # a short run repeats its last token
+    assert contexts.latent.tolist() == [0, 1]
+    assert contexts.tokens.tolist() == [[[0, 1] + [1] * 6], [list(range(2, 10))]]  # a short run repeats its last token
 
 
 def test_contexts_cover_every_token_once() -> None:
     for latents, tokens, first in product((1, 2, 5, 21), (30, 131, 506), (0, 1, 29)):
         for contexts in (frame_contexts(latents, tokens, first), nearest_contexts(latents, tokens, first)):
-            covered = [token for group in contexts for seen_by in group.tokens for token in seen_by.unique().tolist()]
+            covered = [token for group in contexts for place in group.tokens for token in place.unique().tolist()]
             assert sorted(covered) == list(range(first, tokens))
             pieces = [piece for group in contexts for piece in group.split(3)]
-            assert all(len(piece.tokens) <= 3 for piece in pieces)
+            assert all(piece.tokens.shape[:2].numel() <= max(3, piece.tokens.shape[1]) for piece in pieces)
             assert sum(len(piece.tokens) for piece in pieces) == sum(len(group.tokens) for group in contexts)
 
 
@@ -220,7 +221,7 @@ def test_a_single_latent_sees_all_that_is_there() -> None:
     """One frame, four tokens: the release fails here; the window takes the frame's own token and two frames more."""
     assert audio_windows(1, 4).tolist() == [[0] * 8 + [0, 1, 2, 3] + [3] * 5]
     (contexts,) = frame_contexts(1, 4)
-    assert (contexts.lower.tolist(), contexts.tokens.tolist()) == ([1], [[0, 1, 2, 3]])  # the only latent, doubled
+    assert (contexts.latent.tolist(), contexts.tokens.tolist()) == ([1], [[[0, 1, 2, 3]]])  # the only latent, doubled
 
 
 def test_attention_goes_through_one_door(make_model, make_case) -> None:
@@ -327,3 +328,19 @@ def test_late_speech_tokens_share_the_last_position(make_model) -> None:
     positions = make_model().text_embedding._positions(torch.zeros(1, 4100, dtype=torch.int64))
     assert torch.equal(positions[4095], positions[4099])
     assert not torch.equal(positions[4094], positions[4095])
+
+
+def test_a_mix_of_normalised_keys_is_the_normalised_mix(make_model) -> None:
+    """What the sound sees between two latents: first mixed, then normalised and rotated."""
+    config = small_config()
+    model, x = make_model().v2a_blocks[0], torch.randn(2, 5, 6, config.video.dim, generator=torch.manual_seed(3))
+    tables = AlignmentTables.build(config, (5, 2, 3), 106, (1, 0), x)
+    view = model.look(x, tables)
+    raw = model.k(torch.cat((x, 2 * x[:, -1:]), dim=1))
+    for contexts in tables.contexts:
+        keys, _ = view.mixed(contexts, config.eps)  # [B, C, m, n, dim]
+        lower = raw[:, contexts.latent, None]
+        if contexts.weights is not None:
+            weights = contexts.weights[:, :, None, None]
+            lower = (1 - weights) * lower + weights * raw[:, contexts.latent + 1, None]
+        torch.testing.assert_close(keys, rotate(model.norm_k(lower), tables.video_key_rotary, model.heads))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -64,7 +64,7 @@ class AlignmentTables:
                 windows=torch.arange(tokens, device=device)[None],
                 video_query_rotary=RotaryTable(*(part[first_latent * rows * columns :] for part in positions)),
                 audio_key_rotary=rotary_1d_frame_axis(time, video_head, device),
-                contexts=[FrameContexts(torch.arange(first_token, tokens)[None], torch.tensor([0])).to(x)],
+                contexts=[FrameContexts(torch.arange(first_token, tokens)[None, None], torch.tensor([0])).to(device)],
                 context_order=torch.arange(tokens - first_token, device=device),
                 audio_query_rotary=rotary_1d_frame_axis(time[first_token:], audio_head, device),
                 video_key_rotary=rotary_3d(latents, rows, columns, audio_head, device),
@@ -79,7 +79,7 @@ class AlignmentTables:
             windows=windows[first_latent:].to(device),
             video_query_rotary=rotary_3d(1, rows, columns, video_head, device),
             audio_key_rotary=rotary_leading(windows.shape[1], video_head, device),
-            contexts=[part.to(x) for group in contexts for part in group.split(at_once)],
+            contexts=[part.to(device) for group in contexts for part in group.split(at_once)],
             context_order=context_order(contexts, tokens)[first_token:].to(device),
             audio_query_rotary=None,
             video_key_rotary=rotary_3d(1, rows, columns, audio_head, device),
@@ -122,43 +122,82 @@ class AudioToVideo(Attention):
         return self.o(y.reshape(*video.shape[:2], -1) * mask)
 
 
+class View(NamedTuple):
+    """What sound sees of every latent, T of them and the last one doubled.
+
+    keys, normalised and rotated, and values: [B, T + 1, n, dim]
+    square: mean square of the keys before they were normalised: [B, T + 1, n, 1]
+    product: mean product with the keys of the next latent: [B, T, n, 1]
+    """
+
+    keys: Tensor
+    values: Tensor
+    square: Tensor
+    product: Tensor
+
+    def to(self, device: torch.device | str) -> View:
+        return View(*(part.to(device) for part in self))
+
+    def mixed(self, contexts: FrameContexts, eps: float) -> KeysAndValues:
+        """Keys and values of each context: [B, C, m, n, dim].
+
+        The normalisation of a mix is a factor for each token, which follows from the means of both its parts; so
+        keys are mixed as they are, after all that is done to them.
+        """
+        first = contexts.latent
+        if contexts.weights is None:
+            return self.keys[:, first, None], self.values[:, first, None]
+        a = contexts.weights[:, :, None, None]  # [C, m, 1, 1]
+        keys, after, values, values_after = (
+            part[:, index, None] for part in (self.keys, self.values) for index in (first, first + 1)
+        )  # [B, C, 1, n, dim]
+        square, square_after = self.square[:, first, None], self.square[:, first + 1, None]
+        mean = (1 - a).square() * square + 2 * a * (1 - a) * self.product[:, first, None] + a.square() * square_after
+        norm = (mean.clamp(min=0) + eps).rsqrt()  # [B, C, m, n, 1]
+        share = (1 - a) * (square + eps).sqrt() * norm
+        share_after = a * (square_after + eps).sqrt() * norm
+        mixed = torch.addcmul(keys * share, after.float(), share_after)
+        return mixed.to(keys.dtype), torch.lerp(values, values_after, a.to(values))
+
+
 class VideoToAudio(Attention):
     """Audio tokens attend to the pictures of their time, interpolated between frames."""
 
     def __init__(self, config: ModelConfig, *, operations: Any, **factory: Any):
         video, audio = config.video, config.audio
         super().__init__(audio.dim, video.dim, audio.dim, audio.num_heads, config.eps, operations=operations, **factory)
+        self.eps = config.eps
         self.global_view = config.interaction.alignment is Alignment.SYMMETRIC_GLOBAL
 
-    def look(self, video: Tensor) -> KeysAndValues:
-        """Masked video [B, T, n, video dim] -> keys, not normalised yet, and values of each latent: [B, T + 1, n, dim].
+    def look(self, video: Tensor, tables: AlignmentTables) -> View:
+        """Masked video [B, T, n, video dim] -> what is seen of each latent.
 
         Interpolation commutes with the projections, so every latent is projected once and contexts are mixed
         afterwards. Twice the last latent is projected as well: the bias must not double with it.
         """
         video = video.flatten(1, 2)[:, None] if self.global_view else torch.cat((video, 2 * video[:, -1:]), dim=1)
-        return self.k(video), self.v(video)
+        raw = self.k(video)
+        return View(
+            rotate(self.norm_k(raw), tables.video_key_rotary, self.heads),
+            self.v(video),
+            mean_product(raw, raw),
+            mean_product(raw[:, :-1], raw[:, 1:]),
+        )
 
-    def forward(
-        self, audio: Tensor, seen: KeysAndValues, tables: AlignmentTables, attention: AttentionFunction
-    ) -> Tensor:
+    def forward(self, audio: Tensor, seen: View, tables: AlignmentTables, attention: AttentionFunction) -> Tensor:
         """audio [B, M, dim] from the first noisy token on; seen: what `look` gave -> [B, M, dim]."""
         q = self.queries(audio)
         if tables.audio_query_rotary is not None:
             q = rotate(q, tables.audio_query_rotary, self.heads)
         outputs = []
         for contexts in tables.contexts:
-            keys, values = (mix(part, contexts) for part in seen)  # [B, C, n, dim]
-            keys = rotate(self.norm_k(keys), tables.video_key_rotary, self.heads)
-            index = contexts.tokens - tables.first_token  # [C, tokens of a context]
-            y = attention(q[:, index].flatten(0, 1), keys.flatten(0, 1), values.flatten(0, 1), self.heads)
+            index = contexts.tokens - tables.first_token  # [C, m, tokens of a context]
+            parts = (q[:, index], *seen.mixed(contexts, self.eps))  # each [B, C, m, ..., dim]
+            y = attention(*(part.flatten(0, 2) for part in parts), self.heads)
             outputs.append(y.reshape(q.shape[0], -1, q.shape[-1]))
         return self.o(torch.cat(outputs, dim=1)[:, tables.context_order])
 
 
-def mix(x: Tensor, contexts: FrameContexts) -> Tensor:
-    """What each of C contexts sees of x [B, T + 1, n, dim]: [B, C, n, dim]."""
-    lower = x[:, contexts.lower]
-    if contexts.weights is None:
-        return lower
-    return torch.lerp(lower, x[:, contexts.upper], contexts.weights[:, None, None])
+def mean_product(a: Tensor, b: Tensor) -> Tensor:
+    """Mean over the channels of a * b, both [..., dim]: [..., 1] float32."""
+    return (a.float() * b.float()).mean(dim=-1, keepdim=True)

@@ -60,28 +60,25 @@ def own_windows(latents: int, tokens: int) -> Tensor:
 
 @dataclass(frozen=True)
 class FrameContexts:
-    """C contexts of audio tokens in the video; the n tokens of a context all see the same.
+    """What audio tokens see of the video: C places, m contexts at each; the n tokens of a context all see the same.
 
-    tokens: [C, n] int64, audio tokens; a context with fewer repeats its last one
-    lower: [C] int64, the latent they see, where T stands for the last latent doubled
-    upper, weights: [C], the latent after it and how much of that they see; None: nothing
+    tokens: [C, m, n] int64, audio tokens; a place or context with fewer repeats its last one
+    latent: [C] int64, the latent of each place, where T stands for the last latent doubled
+    weights: [C, m], how much the contexts see of the latent after it instead; None: nothing
     """
 
     tokens: Tensor
-    lower: Tensor
-    upper: Tensor | None = None
+    latent: Tensor
     weights: Tensor | None = None
 
     def split(self, size: int) -> list[FrameContexts]:
-        """The same contexts, at most ``size`` at a time."""
-        parts = [[None] * len(self.tokens) if x is None else x.split(size) for x in vars(self).values()]
+        """The same in parts of about ``size`` contexts, at least one place each."""
+        places = max(1, size // self.tokens.shape[1])
+        parts = [[None] * len(self.tokens) if x is None else x.split(places) for x in vars(self).values()]
         return [FrameContexts(*part) for part in zip(*parts, strict=False)]
 
-    def to(self, x: Tensor) -> FrameContexts:
-        """On the device of x, weights in its dtype."""
-        upper = None if self.upper is None else self.upper.to(x.device)
-        weights = None if self.weights is None else self.weights.to(x)
-        return FrameContexts(self.tokens.to(x.device), self.lower.to(x.device), upper, weights)
+    def to(self, device: torch.device) -> FrameContexts:
+        return FrameContexts(*(None if x is None else x.to(device) for x in vars(self).values()))
 
 
 def frame_positions(latents: int, tokens: int) -> Tensor:
@@ -106,8 +103,9 @@ def frame_contexts(latents: int, tokens: int, first: int = 0) -> list[FrameConte
     lower, upper = (torch.where(doubled, latents, latent) for latent in (lower, upper))
 
     rest = torch.arange(first, tokens)
-    mixed = rest[lower[rest] != upper[rest]]
-    between = FrameContexts(mixed[:, None], lower[mixed], upper[mixed], weight[mixed])
+    between = shared_contexts(rest[lower[rest] != upper[rest]], lower)
+    mixed = between.tokens.squeeze(1)  # [C, m]: each of these tokens has a context of its own
+    between = FrameContexts(mixed.unsqueeze(2), between.latent, weight[mixed])
     within = shared_contexts(rest[lower[rest] == upper[rest]], lower)
     return [contexts for contexts in (within, between) if len(contexts.tokens)]
 
@@ -124,7 +122,7 @@ def shared_contexts(tokens: Tensor, latent: Tensor) -> FrameContexts:
     groups = [tokens[latent[tokens] == one] for one in seen]
     length = max((len(group) for group in groups), default=0)
     padded = [torch.cat((group, group[-1:].expand(length - len(group)))) for group in groups]
-    return FrameContexts(torch.stack(padded) if padded else tokens[:, None], seen)
+    return FrameContexts(torch.stack(padded)[:, None] if padded else tokens[:, None, None], seen)
 
 
 def context_order(contexts: list[FrameContexts], tokens: int) -> Tensor:

@@ -180,7 +180,8 @@ class JointModel(nn.Module):
                 stream.advance(index, before)
                 if index in aligners:
                     masks[index] = stream.face_mask(aligners[index][0])
-                    shown[index] = moved(aligners[index][1].look(stream.masked(masks[index], latents)), keep_on)
+                    view = aligners[index][1].look(stream.masked(masks[index], latents), tables)
+                    shown[index] = view if keep_on is None else view.to(keep_on)
                 stream.advance(index, after)
             still_video = Still(self._video_velocity(stream, (latents, rows, columns)), shown, masks)
         if clean[1] == audio.shape[2]:
@@ -325,8 +326,10 @@ def exchange(
         for_video = to_video(x, heard, mask[:, video.noisy - video.first :], tables, video.context.attention)
     if interaction.video_to_audio and audio is not None:
         x = audio.x[:, audio.noisy :]
-        seen = moved(still_video.shown[index], x.device) if video is None else None
-        seen = seen or to_audio.look(video.masked(mask, tables.latents))
+        if video is None:
+            seen = still_video.shown[index].to(x.device)
+        else:
+            seen = to_audio.look(video.masked(mask, tables.latents), tables)
         for_audio = to_audio(x, seen, tables, audio.context.attention)
     if for_video is not None:
         video.add(for_video)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .aligners import AlignmentTables
+from .aligners import AlignmentTables, View
 from .attention import KeysAndValues
 from .rope import RotaryTable
 
@@ -18,12 +18,13 @@ class Still:
     """A branch that is given whole: nothing it reads changes, so neither does what it shows the other branch.
 
     velocity: what its head says, as the model returns it
-    shown: for each layer at which the branches meet, keys and values for the other branch
+    shown: for each layer at which the branches meet, what the other branch attends to: keys and values of the sound,
+        or the view of the video
     masks: for the video, the face mask [B, T * frame, 1] of each of these layers
     """
 
     velocity: Tensor
-    shown: Mapping[int, KeysAndValues]
+    shown: Mapping[int, KeysAndValues | View]
     masks: Mapping[int, Tensor]
 
 

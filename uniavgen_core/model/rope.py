@@ -30,7 +30,8 @@ class RotaryTable(NamedTuple):
 def rotate(x: Tensor, table: RotaryTable, heads: int) -> Tensor:
     """Rotates the pairs (2i, 2i + 1) of every head: x [..., N, heads * d] -> the same shape and dtype."""
     y = x.float().unflatten(-1, (heads, -1))  # [..., N, heads, d]
-    swapped = y.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
+    first, second = y.unflatten(-1, (-1, 2)).unbind(-1)
+    swapped = torch.stack((second, first), dim=-1).flatten(-2)
     return torch.addcmul(y * table.cos, swapped, table.sin).flatten(-2).to(x.dtype)
 
 
