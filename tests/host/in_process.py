@@ -175,6 +175,50 @@ def compare_with_custom_sampling(bench: Bench) -> dict[str, float]:
     return {"custom video": error(video, joint_video), "custom audio": error(audio, joint_audio)}
 
 
+def count_work(bench: Bench) -> dict[str, Any]:
+    """How often parts of the model run in a dubbing run, through the Joint Sampler and through the host's KSampler."""
+    from collections import Counter
+
+    import torch
+    from comfy_api.latest import InputImpl, Types
+
+    import nodes
+
+    pictures = torch.linspace(0, 1, 13).view(-1, 1, 1, 1).expand(-1, 48, 32, 3)
+    video = InputImpl.VideoFromComponents(Types.VideoComponents(images=pictures, audio=None, frame_rate=16))
+    texts = bench.node("TextEncode", clip=bench.clip, caption="a face", speech="Hello.", language="auto")
+    part = Bench.__new__(Bench)
+    part.__dict__.update(bench.__dict__)
+    part.positive, part.negative, part.latent = bench.conditions(texts, video=video)
+    model, calls, kept = bench.model.model.diffusion_model, Counter(), []
+    hooks = [
+        model.get_submodule(name).register_forward_pre_hook(lambda *_, name=name: calls.update([name]))
+        for name in ("blocks.0.ffn", "audio_blocks.0.ffn", "text_proj")
+    ]
+    original = type(model).prepared
+    type(model).prepared = lambda self, holder, *rest: kept.append(holder) or original(self, holder, *rest)
+    measured = {}
+    try:
+        for name, run in (
+            ("guider", part.joint),
+            (
+                "ksampler",
+                lambda: nodes.common_ksampler(
+                    bench.model, SEED, STEPS, 3.0, "euler", "simple", part.positive, part.negative, part.latent
+                ),
+            ),
+        ):
+            calls.clear()
+            run()
+            measured[f"work {name}"] = dict(calls)
+    finally:
+        type(model).prepared = original
+        for hook in hooks:
+            hook.remove()
+    measured["nothing kept"] = bool(kept) and all(holder.prepared is None for holder in kept)
+    return measured
+
+
 def try_samplers(bench: Bench) -> dict[str, bool]:
     """Given parts come back to the last bit, also with samplers that move them."""
     import torch
@@ -239,6 +283,7 @@ def main() -> None:
             compare_with_core,
             compare_tasks_with_core,
             compare_with_custom_sampling,
+            count_work,
             try_samplers,
             try_inpainting,
             try_host_features,

@@ -50,6 +50,13 @@ def test_every_task_is_the_cores(measured, task):
     assert measured[f"task {task}"] < 1e-5
 
 
+@pytest.mark.parametrize("sampler", ["guider", "ksampler"])
+def test_dubbing_runs_the_video_branch_once_for_each_text(measured, sampler):
+    """6 steps of two passes; the two kinds of unconditional pass share what is kept, and the run keeps nothing."""
+    assert measured[f"work {sampler}"] == {"blocks.0.ffn": 2, "text_proj": 2, "audio_blocks.0.ffn": 12}
+    assert measured["nothing kept"]
+
+
 def test_custom_sampling_equals_the_joint_sampler(measured):
     assert measured["custom video"] < 1e-6
     assert measured["custom audio"] < 1e-6
