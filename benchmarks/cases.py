@@ -13,20 +13,22 @@ from uniavgen_core.model import JointModel
 from uniavgen_core.types import JOINT, TO_AUDIO_ONLY, TO_VIDEO_ONLY, UNIMODAL, AVLatent, Conditions, Interaction
 
 CAPTION_TOKENS, SPEECH_TOKENS = 64, 48
+TIME = torch.tensor([700.0])  # of a forward
 
 
 @dataclass(frozen=True)
 class Size:
-    """A model and a clip: T latents of height x width."""
+    """A model and a clip: T latents of height x width; as many audio tokens as last as long, or ``tokens``."""
 
     config: ModelConfig
     latents: int
     height: int
     width: int
+    tokens: int = 0
 
-    @property
-    def tokens(self) -> int:
-        return ClipLength.from_latents(self.latents).tokens
+    def __post_init__(self) -> None:
+        if not self.tokens:
+            object.__setattr__(self, "tokens", ClipLength.from_latents(self.latents).tokens)
 
 
 # the speech embedding is as large as in the release, whose code fixes it
@@ -57,6 +59,7 @@ SIZES = {
     ),
     "wide": Size(replace(RELEASE, num_layers=1), latents=3, height=16, width=16),  # one layer at release width
 }
+RELEASE_SIZE = Size(RELEASE, latents=21, height=46, width=82)  # 81 frames of 736 x 1312
 
 
 @dataclass(frozen=True)

@@ -116,7 +116,7 @@ def sample(
     """A run as the released pipeline makes it: two passes a step, everything anew in each."""
     x = noise
     for step, (t, t_next) in enumerate(pairwise(timesteps)):
-        seen, time = x.with_clean_from(latent), t.view(1)
+        seen, time = x.with_clean_from(latent), t.view(1).to(x.video.device)
         told = guidance.unconditional(negative, guidance.mode(float(t), timesteps))
         velocity = guidance.combine(
             forward(model, seen, time, positive), forward(model, seen, time, told, guidance.skip_layers)

@@ -105,6 +105,8 @@ def test_modes_by_steps() -> None:
     assert modes(start=0.2, end=0.75, outside=Outside.NONE) == "NNMMMMMNNN"
     assert modes(end=0.0) == "PPPPPPPPPP"
     assert modes(end=1.0) == "MMMMMMMMMM"
+    assert modes(scale_video=1.0) == "MMMMMPPPPP"
+    assert modes(scale_video=1.0, scale_audio=1.0) == "NNNNNNNNNN"  # nothing to guide
     between = (float(times[4]) + float(times[5])) / 2  # a solver's stage belongs to the step it is in
     assert Guidance().mode(between, times) is Mode.MODALITY_AWARE
 
