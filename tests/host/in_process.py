@@ -273,6 +273,25 @@ def try_host_features(bench: Bench) -> dict[str, Any]:
     return measured
 
 
+def try_compiling(bench: Bench) -> dict[str, float]:
+    """The host's way to compile, block by block without a graph break, with its attention for GPUs."""
+    import torch
+    from comfy.ldm.modules.attention import attention_pytorch
+    from comfy_api.torch_helpers import set_torch_compile_wrapper
+
+    model = bench.model.clone()
+    options = model.model_options["transformer_options"]
+    options["optimized_attention_override"] = lambda _, *inputs, **named: attention_pytorch(*inputs, **named)
+    video, audio, _ = bench.joint(model)
+    diffusion_model = model.model.diffusion_model
+    lists = ("blocks", "audio_blocks", "a2v_blocks", "v2a_blocks")
+    keys = [f"diffusion_model.{name}.{i}" for name in lists for i in range(len(getattr(diffusion_model, name)))]
+    set_torch_compile_wrapper(model, backend="eager", keys=keys, fullgraph=True)
+    compiled_video, compiled_audio, _ = bench.joint(model)
+    frames = torch._dynamo.utils.counters["frames"]["ok"]
+    return {"compiled": max(error(compiled_video, video), error(compiled_audio, audio)), "compiled frames": frames}
+
+
 def main() -> None:
     nodes, pack = load_host(*sys.argv[1:3])
     import torch
@@ -287,6 +306,7 @@ def main() -> None:
             try_samplers,
             try_inpainting,
             try_host_features,
+            try_compiling,
         )
         measured = {name: value for part in parts for name, value in part(bench).items()}
     print(json.dumps(measured))

@@ -77,6 +77,11 @@ def test_easycache_skips_and_the_face_mask_still_comes(measured):
     assert 0 < measured["easycache mask"] < 1
 
 
+def test_blocks_compiled_by_the_host(measured):
+    assert measured["compiled"] < 1e-6
+    assert measured["compiled frames"] >= 4  # of each kind at least one
+
+
 def test_lower_weight_dtypes(measured):
     """The tiny weights are stored as bfloat16, so bf16 with float32 arithmetic loses nothing; fp8 loses some."""
     assert measured["bf16 video"] < 1e-5 and measured["bf16 audio"] < 1e-5

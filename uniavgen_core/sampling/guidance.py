@@ -89,8 +89,8 @@ class Guidance:
         """What to do at time ``t`` in [0, 1000] of a run over ``timesteps`` [steps + 1].
 
         In steps, the interval holds the times from that of step floor(start * steps) on, before that of step
-        floor(end * steps); a solver's times between two steps belong to the earlier one. With both scales 1, as few-step
-        models want it, the conditional pass alone is the result.
+        floor(end * steps); a solver's times between two steps belong to the earlier one. With both scales 1, as
+        few-step models want it, the conditional pass alone is the result.
         """
         if self.scale_video == self.scale_audio == 1:
             return Mode.NONE
