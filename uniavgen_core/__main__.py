@@ -45,7 +45,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
     logging.basicConfig(format="warning: %(message)s")
     try:
-        run(build_parser().parse_args(arguments))
+        options = build_parser().parse_args(arguments)
+        options.run(options)
     except KeyboardInterrupt:
         print("interrupted: no file was written", file=sys.stderr)
         return INTERRUPTED
@@ -252,7 +253,7 @@ def build_parser() -> argparse.ArgumentParser:
             needed.add_argument(
                 "--original-level", type=float, default=0.0, help="of the video's own sound, 1 as it was"
             )
-        task.set_defaults(**{option: None for option in FILES if option not in files})
+        task.set_defaults(run=run, **{option: None for option in FILES if option not in files})
     return parser
 
 
