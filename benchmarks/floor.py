@@ -4,26 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from uniavgen_core.model.attention import scaled_dot_product
 
 
 @dataclass
 class Work:
-    """products: (M, K, N) of each matrix product; attentions: (B, heads, N, M, d), in the order they ran."""
+    """What ran: (M, K, N) of each matrix product of a layer, (B, M, K, N) of other batches of products, and
+    (B, heads, N, M, d) of each attention."""
 
     products: list[tuple[int, int, int]] = field(default_factory=list)
+    batches: list[tuple[int, int, int, int]] = field(default_factory=list)
     attentions: list[tuple[int, int, int, int, int]] = field(default_factory=list)
 
     @property
     def flops(self) -> int:
         """Two for each multiplication with its addition."""
         products = sum(2 * m * k * n for m, k, n in self.products)
-        return products + sum(4 * b * heads * n * m * d for b, heads, n, m, d in self.attentions)
+        batches = sum(2 * b * m * k * n for b, m, k, n in self.batches)
+        return products + batches + sum(4 * b * heads * n * m * d for b, heads, n, m, d in self.attentions)
 
     def attention(self, q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
         """Attention that is recorded."""
@@ -39,16 +44,36 @@ class Work:
 
         shapes = set(self.products)
         factors = {(m, k, n): (randn(m, k), randn(n, k).T, randn(m, n)) for m, k, n in shapes}
+        batched = {
+            (b, m, k, n): (randn(b, m, k), randn(b, n, k).mT, randn(b, m, n)) for b, m, k, n in set(self.batches)
+        }
         heads = {s: (randn(*s[:3], s[4]), *(randn(*s[:2], s[3], s[4]) for _ in "kv")) for s in set(self.attentions)}
 
         def run() -> None:
             for shape in self.products:
                 a, b, out = factors[shape]
                 torch.mm(a, b, out=out)
+            for shape in self.batches:
+                a, b, out = batched[shape]
+                torch.bmm(a, b, out=out)
             for shape in self.attentions:
                 F.scaled_dot_product_attention(*heads[shape])
 
         return run
+
+
+class BatchesOfProducts(TorchDispatchMode):
+    """Records products that no layer makes."""
+
+    def __init__(self, work: Work):
+        super().__init__()
+        self.work = work
+
+    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if operation is torch.ops.aten.bmm.default:
+            a, b = args
+            self.work.batches.append((*a.shape, b.shape[2]))
+        return operation(*args, **(kwargs or {}))
 
 
 def record(model: nn.Module, forward: Callable[[Work], object]) -> Work:
@@ -64,7 +89,8 @@ def record(model: nn.Module, forward: Callable[[Work], object]) -> Work:
 
     hooks = [module.register_forward_hook(note) for module in model.modules()]
     try:
-        forward(work)
+        with BatchesOfProducts(work):
+            forward(work)
     finally:
         for hook in hooks:
             hook.remove()

@@ -204,7 +204,7 @@ def test_symmetric_temporal_sees_only_its_own_time() -> None:
     assert own_windows(2, 10).tolist() == [[0] + [1] * 7, list(range(2, 10))]
     (contexts,) = nearest_contexts(2, 10)
     assert contexts.latent.tolist() == [0, 1]
-    assert contexts.tokens.tolist() == [[[0, 1] + [1] * 6], [list(range(2, 10))]]  # a short run repeats its last token
+    assert contexts.tokens.tolist() == [[0, 1] + [1] * 6, list(range(2, 10))]  # a short run repeats its last token
 
 
 def test_contexts_cover_every_token_once() -> None:
@@ -213,7 +213,7 @@ def test_contexts_cover_every_token_once() -> None:
             covered = [token for group in contexts for place in group.tokens for token in place.unique().tolist()]
             assert sorted(covered) == list(range(first, tokens))
             pieces = [piece for group in contexts for piece in group.split(3)]
-            assert all(piece.tokens.shape[:2].numel() <= max(3, piece.tokens.shape[1]) for piece in pieces)
+            assert all(len(piece.tokens) <= 3 for piece in pieces)
             assert sum(len(piece.tokens) for piece in pieces) == sum(len(group.tokens) for group in contexts)
 
 
@@ -221,7 +221,7 @@ def test_a_single_latent_sees_all_that_is_there() -> None:
     """One frame, four tokens: the release fails here; the window takes the frame's own token and two frames more."""
     assert audio_windows(1, 4).tolist() == [[0] * 8 + [0, 1, 2, 3] + [3] * 5]
     (contexts,) = frame_contexts(1, 4)
-    assert (contexts.latent.tolist(), contexts.tokens.tolist()) == ([1], [[[0, 1, 2, 3]]])  # the only latent, doubled
+    assert (contexts.latent.tolist(), contexts.tokens.tolist()) == ([1], [[0, 1, 2, 3]])  # the only latent, doubled
 
 
 def test_attention_goes_through_one_door(make_model, make_case) -> None:
@@ -295,19 +295,21 @@ def test_the_branches_meet_at_their_site(make_model, make_case, site: Site, orde
     assert seen == order
 
 
-def test_contexts_may_be_mixed_a_few_at_a_time(make_model, make_case, monkeypatch) -> None:
+def test_contexts_may_be_seen_a_few_at_a_time(make_model, make_case, monkeypatch) -> None:
     model, (latent, conditions) = make_model(), make_case(latents=4, tokens=83, clean_audio=5, batch=2)
     times = T.expand(2)
     at_once = model(latent, times, conditions)
-    monkeypatch.setattr("uniavgen_core.model.aligners.CONTEXT_NUMBERS", 3 * 6 * 12)  # three contexts of 6 tokens
+    monkeypatch.setattr("uniavgen_core.model.aligners.CONTEXT_NUMBERS", 2 * 6 * 12)  # two contexts of 6 tokens
     calls = []
 
     def counting(q, k, v, heads):
-        calls.append(q.shape)
+        calls.append(k.shape)
         return scaled_dot_product(q, k, v, heads)
 
     assert_same(model(latent, times, conditions, attention=counting), at_once)
-    assert len([shape for shape in calls if shape[0] <= 3 * 2]) > 2 * 10
+    contexts = [shape for shape in calls if shape[1:] == (6, 12)]  # of the sound's attention to one latent's tokens
+    assert len(contexts) == 2 * 2  # two meetings; three latents and the last one doubled, two at a time
+    assert max(shape[0] for shape in contexts) == 2 * 2
 
 
 def test_global_alignment_counts_time_in_latents(make_case) -> None:
@@ -330,17 +332,24 @@ def test_late_speech_tokens_share_the_last_position(make_model) -> None:
     assert not torch.equal(positions[4094], positions[4095])
 
 
-def test_a_mix_of_normalised_keys_is_the_normalised_mix(make_model) -> None:
-    """What the sound sees between two latents: first mixed, then normalised and rotated."""
+def test_attention_to_a_mix_that_is_never_made(make_model) -> None:
+    """What the sound sees between two latents: mixed, then normalised and rotated, then attended to."""
     config = small_config()
     model, x = make_model().v2a_blocks[0], torch.randn(2, 5, 6, config.video.dim, generator=torch.manual_seed(3))
     tables = AlignmentTables.build(config, (5, 2, 3), 106, (1, 0), x)
     view = model.look(x, tables)
-    raw = model.k(torch.cat((x, 2 * x[:, -1:]), dim=1))
+    doubled = torch.cat((x, 2 * x[:, -1:]), dim=1)
+    raw = model.k(doubled)
     for contexts in tables.contexts:
-        keys, _ = view.mixed(contexts, config.eps)  # [B, C, m, n, dim]
-        lower = raw[:, contexts.latent, None]
-        if contexts.weights is not None:
-            weights = contexts.weights[:, :, None, None]
-            lower = (1 - weights) * lower + weights * raw[:, contexts.latent + 1, None]
-        torch.testing.assert_close(keys, rotate(model.norm_k(lower), tables.video_key_rotary, model.heads))
+        q = torch.randn(2, *contexts.tokens.shape, config.audio.dim)  # [B, C, m, dim]
+        weights = torch.zeros(contexts.tokens.shape) if contexts.weights is None else contexts.weights
+        after = (contexts.latent + 1).clamp(max=5)
+
+        def mix(part, a=weights[:, :, None, None], latent=contexts.latent, after=after):
+            return (1 - a) * part[:, latent, None] + a * part[:, after, None]  # [B, C, m, n, dim]
+
+        keys, values = rotate(model.norm_k(mix(raw)), tables.video_key_rotary, model.heads), mix(model.v(doubled))
+        expected = scaled_dot_product(*(part.flatten(0, 2) for part in (q[..., None, :], keys, values)), model.heads)
+        seen = model._attend(q, view, contexts, scaled_dot_product)
+        torch.testing.assert_close(seen, expected.reshape(q.shape))
+    assert contexts.weights is not None

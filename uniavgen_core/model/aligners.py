@@ -19,11 +19,11 @@ from .alignment import (
     nearest_contexts,
     own_windows,
 )
-from .attention import Attention, AttentionFunction, KeysAndValues
+from .attention import Attention, AttentionFunction, KeysAndValues, mixed_attention
 from .blocks import Head
 from .rope import RotaryTable, rotary_1d_frame_axis, rotary_3d, rotary_leading, rotate
 
-CONTEXT_NUMBERS = 1 << 25  # keys of video contexts held at once: 64 MB in bfloat16
+CONTEXT_NUMBERS = 1 << 24  # keys of video contexts held at once: 64 MB in float32
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class AlignmentTables:
 
     latents: T; first_token: the audio tokens before it are given and receive nothing
     windows: [G, W], audio tokens that each group sees
-    contexts: the latents that audio tokens see, as many at a time as are mixed at once
+    contexts: the latents that audio tokens see, as many at a time as are seen at once
     context_order: [M], where the tokens from ``first_token`` on stand in the contexts one after the other
     *_rotary: positions of queries and keys, at the head size of the branch that receives; None for none
     """
@@ -64,7 +64,7 @@ class AlignmentTables:
                 windows=torch.arange(tokens, device=device)[None],
                 video_query_rotary=RotaryTable(*(part[first_latent * rows * columns :] for part in positions)),
                 audio_key_rotary=rotary_1d_frame_axis(time, video_head, device),
-                contexts=[FrameContexts(torch.arange(first_token, tokens)[None, None], torch.tensor([0])).to(device)],
+                contexts=[FrameContexts(torch.arange(first_token, tokens)[None], torch.tensor([0])).to(device)],
                 context_order=torch.arange(tokens - first_token, device=device),
                 audio_query_rotary=rotary_1d_frame_axis(time[first_token:], audio_head, device),
                 video_key_rotary=rotary_3d(latents, rows, columns, audio_head, device),
@@ -126,8 +126,8 @@ class View(NamedTuple):
     """What sound sees of every latent, T of them and the last one doubled.
 
     keys, normalised and rotated, and values: [B, T + 1, n, dim]
-    square: mean square of the keys before they were normalised: [B, T + 1, n, 1]
-    product: mean product with the keys of the next latent: [B, T, n, 1]
+    square: mean square of the keys before they were normalised: [B, T + 1, n]
+    product: mean product with the keys of the next latent: [B, T, n]
     """
 
     keys: Tensor
@@ -138,26 +138,24 @@ class View(NamedTuple):
     def to(self, device: torch.device | str) -> View:
         return View(*(part.to(device) for part in self))
 
-    def mixed(self, contexts: FrameContexts, eps: float) -> KeysAndValues:
-        """Keys and values of each context: [B, C, m, n, dim].
+    def of(self, latent: Tensor) -> KeysAndValues:
+        """Keys and values of these latents [C]: [B, C, n, dim]."""
+        return self.keys[:, latent], self.values[:, latent]
 
-        The normalisation of a mix is a factor for each token, which follows from the means of both its parts; so
-        keys are mixed as they are, after all that is done to them.
+    def shares(self, latent: Tensor, weights: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+        """How much of the keys of latents [C], and of those after them, is in the normalised mix of both.
+
+        weights: [C, m] of the latter before normalisation; returns two [B, C, m, n]. What normalises a mix is a factor
+        for each key, which follows from the means of both its parts.
         """
-        first = contexts.latent
-        if contexts.weights is None:
-            return self.keys[:, first, None], self.values[:, first, None]
-        a = contexts.weights[:, :, None, None]  # [C, m, 1, 1]
-        keys, after, values, values_after = (
-            part[:, index, None] for part in (self.keys, self.values) for index in (first, first + 1)
-        )  # [B, C, 1, n, dim]
-        square, square_after = self.square[:, first, None], self.square[:, first + 1, None]
-        mean = (1 - a).square() * square + 2 * a * (1 - a) * self.product[:, first, None] + a.square() * square_after
-        norm = (mean.clamp(min=0) + eps).rsqrt()  # [B, C, m, n, 1]
-        share = (1 - a) * (square + eps).sqrt() * norm
-        share_after = a * (square_after + eps).sqrt() * norm
-        mixed = torch.addcmul(keys * share, after.float(), share_after)
-        return mixed.to(keys.dtype), torch.lerp(values, values_after, a.to(values))
+        a = weights[:, :, None]  # [C, m, 1]
+        square, after, product = (
+            means[:, index, None]  # [B, C, 1, n]
+            for means, index in ((self.square, latent), (self.square, latent + 1), (self.product, latent))
+        )
+        mean = (1 - a).square() * square + 2 * a * (1 - a) * product + a.square() * after
+        norm = (mean.clamp(min=0) + eps).rsqrt()
+        return (1 - a) * (square + eps).sqrt() * norm, a * (after + eps).sqrt() * norm
 
 
 class VideoToAudio(Attention):
@@ -172,8 +170,8 @@ class VideoToAudio(Attention):
     def look(self, video: Tensor, tables: AlignmentTables) -> View:
         """Masked video [B, T, n, video dim] -> what is seen of each latent.
 
-        Interpolation commutes with the projections, so every latent is projected once and contexts are mixed
-        afterwards. Twice the last latent is projected as well: the bias must not double with it.
+        Interpolation commutes with the projections, so every latent is projected once and mixed afterwards. Twice the
+        last latent is projected as well: the bias must not double with it.
         """
         video = video.flatten(1, 2)[:, None] if self.global_view else torch.cat((video, 2 * video[:, -1:]), dim=1)
         raw = self.k(video)
@@ -189,15 +187,22 @@ class VideoToAudio(Attention):
         q = self.queries(audio)
         if tables.audio_query_rotary is not None:
             q = rotate(q, tables.audio_query_rotary, self.heads)
-        outputs = []
-        for contexts in tables.contexts:
-            index = contexts.tokens - tables.first_token  # [C, m, tokens of a context]
-            parts = (q[:, index], *seen.mixed(contexts, self.eps))  # each [B, C, m, ..., dim]
-            y = attention(*(part.flatten(0, 2) for part in parts), self.heads)
-            outputs.append(y.reshape(q.shape[0], -1, q.shape[-1]))
+        outputs = [
+            self._attend(q[:, contexts.tokens - tables.first_token], seen, contexts, attention).flatten(1, 2)
+            for contexts in tables.contexts
+        ]
         return self.o(torch.cat(outputs, dim=1)[:, tables.context_order])
+
+    def _attend(self, q: Tensor, seen: View, contexts: FrameContexts, attention: AttentionFunction) -> Tensor:
+        """Queries [B, C, m, dim] of the contexts' tokens -> [B, C, m, dim]."""
+        latent, weights = contexts.latent, contexts.weights
+        if weights is None:
+            y = attention(*(part.flatten(0, 1) for part in (q, *seen.of(latent))), self.heads)
+            return y.unflatten(0, q.shape[:2])
+        shares = seen.shares(latent, weights, self.eps)
+        return mixed_attention(q, seen.of(latent), seen.of(latent + 1), shares, weights, self.heads)
 
 
 def mean_product(a: Tensor, b: Tensor) -> Tensor:
-    """Mean over the channels of a * b, both [..., dim]: [..., 1] float32."""
-    return (a.float() * b.float()).mean(dim=-1, keepdim=True)
+    """Mean over the channels of a * b, both [..., dim]: [...] float32."""
+    return (a.float() * b.float()).mean(dim=-1)

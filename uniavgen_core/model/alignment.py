@@ -7,7 +7,7 @@ released `align_audio_to_video` and `forward_video_to_audio`, because their roun
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -60,20 +60,19 @@ def own_windows(latents: int, tokens: int) -> Tensor:
 
 @dataclass(frozen=True)
 class FrameContexts:
-    """What audio tokens see of the video: C places, m contexts at each; the n tokens of a context all see the same.
+    """What audio tokens see of the video: C places, n tokens at each.
 
-    tokens: [C, m, n] int64, audio tokens; a place or context with fewer repeats its last one
+    tokens: [C, n] int64, audio tokens; a place with fewer repeats its last one
     latent: [C] int64, the latent of each place, where T stands for the last latent doubled
-    weights: [C, m], how much the contexts see of the latent after it instead; None: nothing
+    weights: [C, n], how much each token sees of the latent after it instead; None: nothing
     """
 
     tokens: Tensor
     latent: Tensor
     weights: Tensor | None = None
 
-    def split(self, size: int) -> list[FrameContexts]:
-        """The same in parts of about ``size`` contexts, at least one place each."""
-        places = max(1, size // self.tokens.shape[1])
+    def split(self, places: int) -> list[FrameContexts]:
+        """The same in parts of so many places."""
         parts = [[None] * len(self.tokens) if x is None else x.split(places) for x in vars(self).values()]
         return [FrameContexts(*part) for part in zip(*parts, strict=False)]
 
@@ -103,26 +102,25 @@ def frame_contexts(latents: int, tokens: int, first: int = 0) -> list[FrameConte
     lower, upper = (torch.where(doubled, latents, latent) for latent in (lower, upper))
 
     rest = torch.arange(first, tokens)
-    between = shared_contexts(rest[lower[rest] != upper[rest]], lower)
-    mixed = between.tokens.squeeze(1)  # [C, m]: each of these tokens has a context of its own
-    between = FrameContexts(mixed.unsqueeze(2), between.latent, weight[mixed])
-    within = shared_contexts(rest[lower[rest] == upper[rest]], lower)
+    between = by_latent(rest[lower[rest] != upper[rest]], lower)
+    between = replace(between, weights=weight[between.tokens])
+    within = by_latent(rest[lower[rest] == upper[rest]], lower)
     return [contexts for contexts in (within, between) if len(contexts.tokens)]
 
 
 def nearest_contexts(latents: int, tokens: int, first: int = 0) -> list[FrameContexts]:
     """Video contexts of the audio tokens ``first`` ... L - 1 without interpolation: the latent of their own time."""
     own = latent_of(frame_positions(latents, tokens).long())
-    return [shared_contexts(torch.arange(first, tokens), own)] if first < tokens else []
+    return [by_latent(torch.arange(first, tokens), own)] if first < tokens else []
 
 
-def shared_contexts(tokens: Tensor, latent: Tensor) -> FrameContexts:
-    """One context for all those of ``tokens`` that see the same ``latent`` [L]."""
+def by_latent(tokens: Tensor, latent: Tensor) -> FrameContexts:
+    """One place for all those of ``tokens`` that see the same ``latent`` [L]."""
     seen = latent[tokens].unique()
     groups = [tokens[latent[tokens] == one] for one in seen]
     length = max((len(group) for group in groups), default=0)
     padded = [torch.cat((group, group[-1:].expand(length - len(group)))) for group in groups]
-    return FrameContexts(torch.stack(padded)[:, None] if padded else tokens[:, None, None], seen)
+    return FrameContexts(torch.stack(padded) if padded else tokens[:, None], seen)
 
 
 def context_order(contexts: list[FrameContexts], tokens: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""The one door to the attention kernel, and the projections around it."""
+"""The one door to the attention kernel, attention to mixed contexts, and the projections around them."""
 
 from __future__ import annotations
 
@@ -20,6 +20,27 @@ def scaled_dot_product(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
     """The default `AttentionFunction`: PyTorch's own kernel choice."""
     q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v))  # [B, heads, N, d]
     return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+
+
+def mixed_attention(
+    q: Tensor, first: KeysAndValues, second: KeysAndValues, shares: tuple[Tensor, Tensor], weights: Tensor, heads: int
+) -> Tensor:
+    """Attention to a mix of two contexts, another one for each query, which is never made.
+
+    q: [..., N, heads * d]; first, second: keys and values of the contexts, each [..., M, heads * d]
+    shares: of each context's keys in the mix, [..., N, M]; weights: of the second context's values, [..., N]
+
+    Queries meet keys before the mix, and weigh values after it. Computes in float32; returns [..., N, heads * d].
+    """
+    dtype = q.dtype
+    q, *pairs = (x.float().unflatten(-1, (heads, -1)).transpose(-3, -2) for x in (q, *first, *second))
+    k, v, k_second, v_second = pairs  # [..., heads, M, d]
+    share, share_second = (share.unsqueeze(-3) for share in shares)  # [..., 1, N, M]
+    logits = (q @ k.mT) * share + (q @ k_second.mT) * share_second
+    a = weights[..., None, :, None]
+    attended = (logits * q.shape[-1] ** -0.5).softmax(dim=-1)  # [..., heads, N, M]
+    y = (1 - a) * (attended @ v) + a * (attended @ v_second)
+    return y.transpose(-3, -2).flatten(-2).to(dtype)
 
 
 class Attention(nn.Module):
