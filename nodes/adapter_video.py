@@ -12,7 +12,8 @@ from comfy_api.latest import InputImpl
 from torch import Tensor
 
 from ..uniavgen_core.audio.sound import Sound, read_sound
-from ..uniavgen_core.video.footage import Footage, frames_for_model, read_footage, resample_times
+from ..uniavgen_core.types import Frames
+from ..uniavgen_core.video.footage import Footage, FootageFrames, read_footage, resample_times
 from ..uniavgen_core.video.picture import resize, to_bytes
 
 MAX_DENOMINATOR = 1001  # of pictures a second: a host that hands on 29.97... as a float means 30000/1001
@@ -28,8 +29,8 @@ class Source(Protocol):
     count: int
     duration: Fraction
 
-    def frames(self, height: int, width: int, start: int = 0) -> Tensor:
-        """Pictures [F, height, width, 3] in [0, 1] at 16 a second, from the one with number ``start`` on."""
+    def frames(self, height: int, width: int) -> Frames:
+        """Its pictures in this size, at 16 a second."""
 
     def sound(self) -> Sound:
         """All it sounds like, from its first picture on. Raises ``ValueError`` if it has no sound."""
@@ -53,8 +54,8 @@ class FromFile:
     def count(self) -> int:
         return len(resample_times(self.footage.times, self.footage.duration))
 
-    def frames(self, height: int, width: int, start: int = 0) -> Tensor:
-        return frames_for_model(self.footage, height, width, start)
+    def frames(self, height: int, width: int) -> Frames:
+        return FootageFrames(self.footage, height, width)
 
     def sound(self) -> Sound:
         return read_sound(self.footage.path)
@@ -84,14 +85,30 @@ class FromComponents:
     def count(self) -> int:
         return len(self.indices)
 
-    def frames(self, height: int, width: int, start: int = 0) -> Tensor:
-        pictures = (resize(to_bytes(self.images[index]), height, width) for index in self.indices[start:])
-        return torch.stack([torch.from_numpy(pixels).float() / 255 for pixels in pictures])
+    def frames(self, height: int, width: int) -> Frames:
+        return ResizedFrames(self.images, self.indices, height, width)
 
     def sound(self) -> Sound:
         if not self.audio or not self.audio["waveform"].numel():
             raise ValueError("the video has no sound: connect one with a sound track")
         return sound_of(self.audio)
+
+
+@dataclass(frozen=True)
+class ResizedFrames:
+    """Those of ``images`` [F, H, W, 3] that ``indices`` name, in another size (implements Frames)."""
+
+    images: Tensor
+    indices: list[int]
+    height: int
+    width: int
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, part: slice) -> Tensor:
+        pictures = (resize(to_bytes(self.images[index]), self.height, self.width) for index in self.indices[part])
+        return torch.stack([torch.from_numpy(pixels).float() / 255 for pixels in pictures])
 
 
 def open_video(video: Any) -> Source:

@@ -204,7 +204,7 @@ def clip_shape(
 def last_frames(source: Source, height: int, width: int, latents: int) -> Earlier:
     """The end of a video that so many latents need, or all of it if it is shorter."""
     start = max(0, source.count - ClipLength.from_latents(latents).frames)
-    return Earlier.of(source.frames(height, width, start), source.sound(), source.count)
+    return Earlier.of(source.frames(height, width)[start:], source.sound(), source.count)
 
 
 def check_vae(vae: Any) -> None:

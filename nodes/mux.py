@@ -145,7 +145,7 @@ def lengthen(
         raise ValueError(f"what goes on from an earlier clip has {VIDEO_FPS} pictures a second: set fps to {VIDEO_FPS}")
     source = open_video(video)
     own = source.sound()
-    before = Clip(source.frames(*images.shape[1:3]), own.waveform, VIDEO_FPS, own.sample_rate)
+    before = Clip(source.frames(*images.shape[1:3])[:], own.waveform, VIDEO_FPS, own.sample_rate)
     whole = join(before, Clip(images.cpu(), waveform.cpu(), VIDEO_FPS, sample_rate), latents)
     sound = fit_sound(whole.waveform, sound_samples(len(whole.frames), rate, whole.sample_rate))
     return ExactVideo(whole.frames, sound, whole.sample_rate, rate)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # PyTorch is imported late: it takes seconds, in which Ctrl-C
     from .audio.sound import Sound
     from .pipeline import Material
     from .sampling import Guidance
-    from .types import Clip
+    from .types import Clip, Frames
     from .video.footage import Footage
 
 WRONG, INTERRUPTED = 2, 130
@@ -147,15 +147,15 @@ def read_material(options: argparse.Namespace) -> tuple[Material, Footage | None
     )
 
 
-def read_frames(options: argparse.Namespace) -> tuple[Footage, Tensor]:
+def read_frames(options: argparse.Namespace) -> tuple[Footage, Frames]:
     """The footage of --video, and its pictures at 16 a second in the size of the clip."""
     from .pipeline import clip_size
     from .tiny.config import SHORT_SIDE
-    from .video.footage import frames_for_model, read_footage
+    from .video.footage import FootageFrames, read_footage
 
     footage = read_footage(options.video)
     size = clip_size((footage.height, footage.width), options.height, options.width, SHORT_SIDE)
-    return footage, frames_for_model(footage, *size)
+    return footage, FootageFrames(footage, *size)
 
 
 def read_clip(options: argparse.Namespace) -> Clip:
@@ -166,7 +166,7 @@ def read_clip(options: argparse.Namespace) -> Clip:
 
     _, frames = read_frames(options)
     sound = read_sound(options.video)
-    return Clip(frames, sound.waveform, VIDEO_FPS, sound.sample_rate)
+    return Clip(frames[:], sound.waveform, VIDEO_FPS, sound.sample_rate)
 
 
 def with_sound(clip: Clip, sound: Sound) -> Clip:

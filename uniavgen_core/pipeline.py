@@ -21,9 +21,10 @@ from .geometry import SAMPLE_RATE, TRAINED_FRAMES, VIDEO_FPS, ClipLength, check_
 from .sampling import Guidance, draw_noise, sample, timesteps
 from .task import Given, interactions, plan
 from .text.script import Script, check_fits
-from .types import AVLatent, Clip, Conditions, VideoAutoencoder
+from .types import AVLatent, Clip, Conditions, Frames, VideoAutoencoder
+from .video.encode import encode_frames
 from .video.mux import AAC_RATES, fit_sound, sound_samples
-from .video.picture import check_picture, fit_picture
+from .video.picture import check_picture
 from .windows import OVERLAP, Window, cut, first_frame, last_latents, paste, plan_windows, texts
 
 MAX_ASPECT = 4  # longer pictures would become clips of a size no one asked for
@@ -71,7 +72,7 @@ class Material:
     picture: [1, H, W, 3] in [0, 1], the person; may be missing where footage or an earlier clip shows it
     voice, transcript: how the person should sound, and what is said there
     sound: all that is heard (audio-driven)
-    footage: [F, H, W, 3] in [0, 1] at 16 fps, all that is seen (dubbing)
+    footage: all that is seen (dubbing)
     earlier: the end of a clip to go on from, or a clip's latent (continuation)
     """
 
@@ -79,7 +80,7 @@ class Material:
     voice: Sound | None = None
     transcript: str = ""
     sound: Sound | None = None
-    footage: Tensor | None = None
+    footage: Frames | None = None
     earlier: Earlier | AVLatent | None = None
 
     def check(self) -> None:
@@ -214,9 +215,8 @@ def encode_given(
 ) -> Given:
     """Pictures and sounds -> latents and tokens on ``device``. height, width: of the clip, in pixels."""
 
-    def encode(frames: Tensor) -> Tensor:  # [F, H, W, 3] in [0, 1] -> [1, 48, T, H/16, W/16]
-        fitted = torch.cat([fit_picture(frame[None], height, width) for frame in frames], dim=2)
-        return vae.encode(fitted).to(device, torch.float32)
+    def encode(frames: Frames, latents: int | None = None) -> Tensor:
+        return encode_frames(vae, frames, height, width, latents).to(device, torch.float32)
 
     latent = material.earlier if isinstance(material.earlier, AVLatent) else None
     shown = latent is not None and material.picture is None
@@ -228,8 +228,7 @@ def encode_given(
         silence = driving_tokens(Sound(torch.zeros(1, SAMPLE_RATE), SAMPLE_RATE))[..., :1]
         audio = torch.cat((audio, silence.expand(-1, -1, length.tokens - audio.shape[2])), dim=2)
     if material.footage is not None:
-        last = material.footage[-1:].expand(length.frames - len(material.footage), -1, -1, -1)
-        video = encode(torch.cat((material.footage, last)))
+        video = encode(material.footage, length.latents)
     if latent is not None:
         video, audio = last_latents(vae, latent, overlap)
     elif material.earlier is not None:

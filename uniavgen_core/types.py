@@ -119,6 +119,14 @@ class Clip:
     sample_rate: int
 
 
+class Frames(Protocol):
+    """Pictures [F, H, W, 3] in [0, 1] at 16 a second, of which parts are read when asked for. A tensor is one."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, part: slice, /) -> Tensor: ...
+
+
 class CaptionEncoder(Protocol):
     """Text of what is seen -> hidden states [B, N, text_dim] (umT5-xxl in the release)."""
 

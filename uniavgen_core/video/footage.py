@@ -138,6 +138,22 @@ def frames_for_model(footage: Footage, height: int, width: int, start: int = 0, 
     return frames.div_(255)
 
 
+@dataclass(frozen=True)
+class FootageFrames:
+    """The pictures of `frames_for_model`, of which parts are read when they are asked for (implements Frames)."""
+
+    footage: Footage
+    height: int
+    width: int
+
+    def __len__(self) -> int:
+        return len(resample_times(self.footage.times, self.footage.duration))
+
+    def __getitem__(self, part: slice) -> Tensor:
+        start, stop, _ = part.indices(len(self))
+        return frames_for_model(self.footage, self.height, self.width, start, stop - start)
+
+
 def _stream(container: av.container.InputContainer, path: str | Path) -> av.VideoStream:
     stream = moving_pictures(container)
     if stream is None:
