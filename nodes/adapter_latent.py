@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +15,10 @@ from torch import Tensor
 
 from ..uniavgen_core.audio.mel import MEL_BINS
 from ..uniavgen_core.config import RELEASE
-from ..uniavgen_core.geometry import SPATIAL_STRIDE, TEMPORAL_STRIDE, ClipLength
+from ..uniavgen_core.geometry import SPATIAL_STRIDE, TEMPORAL_STRIDE, TRAINED_FRAMES, ClipLength
 from ..uniavgen_core.types import AVLatent
+
+log = logging.getLogger(__name__)
 
 Shapes = list[torch.Size]
 
@@ -36,6 +39,27 @@ def parts(latent: dict[str, Any]) -> tuple[Tensor, Tensor]:
     samples = latent["samples"]
     check_shapes([part.shape for part in samples.unbind()] if samples.is_nested else [samples.shape])
     return tuple(samples.unbind())
+
+
+def check_one_pass(latent: dict[str, Any]) -> None:
+    """Raises ``ValueError`` if sound that drives a clip makes it longer than the model was trained on; logs a warning
+    where another clip is."""
+    video, _ = parts(latent)
+    frames = ClipLength.from_latents(video.shape[2]).frames
+    if frames <= TRAINED_FRAMES:
+        return
+    masks = latent.get("noise_mask")
+    if masks is not None and not masks.unbind()[1].any():
+        raise ValueError(
+            f"the driving audio makes a clip of {frames} frames, and the model was trained on {TRAINED_FRAMES}: use "
+            "'UniAVGen Long Sampler', which goes on window by window, or shorter audio"
+        )
+    log.warning(
+        "a clip of %d frames in one piece, and the model was trained on %d: 'UniAVGen Long Sampler' makes it window by "
+        "window",
+        frames,
+        TRAINED_FRAMES,
+    )
 
 
 def to_core(latent: dict[str, Any]) -> AVLatent:

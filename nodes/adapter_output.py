@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..uniavgen_core.types import Clip
 from ..uniavgen_core.video.footage import Footage
-from ..uniavgen_core.video.mux import AAC_RATES, write_dubbed, write_mp4
+from ..uniavgen_core.video.mux import AAC_RATES, even_size, write_dubbed, write_mp4
 
 AUTO, MP4, H264 = "auto", "mp4", "h264"
 
@@ -25,13 +25,14 @@ class ExactVideo(InputImpl.VideoFromComponents):
     """Pictures [F, H, W, 3] with sound [channels, samples]. The host's own would round the rate to thousandths."""
 
     def __init__(self, images: Tensor, waveform: Tensor, sample_rate: int, rate: Fraction):
+        height, width = even_size(*images.shape[1:3])
+        images = images[:, :height, :width]
         audio = {"waveform": waveform[None], "sample_rate": sample_rate}
         super().__init__(Types.VideoComponents(images=images, audio=audio, frame_rate=rate))
         self._clip = Clip(images, waveform, rate, sample_rate)
 
     def save_to(self, path, format=AUTO, codec=AUTO, metadata=None, **rest: Any) -> None:
-        even = not any(side % 2 for side in self._clip.frames.shape[1:3])
-        if even and is_ours(format, codec, self._clip.waveform, self._clip.sample_rate, rest):
+        if is_ours(format, codec, self._clip.waveform, self._clip.sample_rate, rest):
             deliver(path, lambda file: write_mp4(file, self._clip, metadata=tags(metadata)))
         else:
             super().save_to(path, as_host(Types.VideoContainer, format), as_host(Types.VideoCodec, codec), metadata)

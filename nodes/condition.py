@@ -167,8 +167,7 @@ class UniAVGenConditions(io.ComfyNode):
         long = as_long_as_given and (video is not None or driving_audio is not None)
         length = clip_length(material, None if long else frames)
         (clip,) = plan_windows(length, length.frames, given=0 if earlier is None else continued_latents)
-        if material.sound is None:
-            clip.check_text(script.text)
+        clip.check_text(script.text)
 
         given = encode_given(HostVae(vae), material, *size, length, continued_latents)
         gain = given.gain * (1.0 if earlier_latent is None else earlier_latent.get(GAIN, 1.0))

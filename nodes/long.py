@@ -116,9 +116,8 @@ class UniAVGenLongSampler(io.ComfyNode):
         length = ClipLength.from_latents(whole.video.shape[2])
         windows = plan_windows(length, window, overlap, continued(whole))
         said = texts(script_of(positive).text, windows)
-        if whole.clean_audio < whole.audio.shape[2]:
-            for text, part_window in zip(said, windows, strict=True):
-                part_window.check_text(text)
+        for text, part_window in zip(said, windows, strict=True):
+            part_window.check_text(text)
         sigmas = timesteps(steps, shift) / MAX_TIMESTEP
         preview = latent_preview.prepare_callback(model, steps * len(windows))
         masks = []

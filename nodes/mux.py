@@ -14,7 +14,7 @@ from ..uniavgen_core.audio.sound import Sound, to_model_sound, writable
 from ..uniavgen_core.geometry import VIDEO_FPS, ClipLength
 from ..uniavgen_core.pipeline import join
 from ..uniavgen_core.types import Clip
-from ..uniavgen_core.video.mux import AAC_RATES, fit_sound, mix, sound_samples
+from ..uniavgen_core.video.mux import AAC_RATES, check_level, fit_sound, mix, sound_samples
 from ..uniavgen_core.windows import continued
 from .adapter_latent import to_core
 from .adapter_output import DubbedVideo, ExactVideo
@@ -171,9 +171,3 @@ def exact_rate(fps: float) -> Fraction:
         raise ValueError(f"fps must be a number from 1 to 240, not {fps}")
     near = (rate for rate in NTSC if fps in (round(float(rate), 3), round(float(rate), 2)))
     return next(near, Fraction(round(fps * 1000), 1000))
-
-
-def check_level(level: float) -> None:
-    """Raises ``ValueError`` for what is no share."""
-    if not 0 <= level <= 1:
-        raise ValueError(f"original_level must be from 0 (none) to 1 (as loud as it was), not {level}")

@@ -19,7 +19,7 @@ from ..uniavgen_core.sampling import timesteps
 from ..uniavgen_core.sampling.schedule import MAX_TIMESTEP
 from .adapter_conditioning import FACE_MASKS, FaceMasks, with_values
 from .adapter_guider import ModalityAwareGuider
-from .adapter_latent import check_masks, face_mask, parts, paste_given
+from .adapter_latent import check_masks, check_one_pass, face_mask, parts, paste_given
 from .adapter_model import config_of_model
 from .checks import verdict
 from .inputs import check_guidance, guidance_inputs, read_guidance, sampling_inputs, schedule_inputs
@@ -121,6 +121,7 @@ class UniAVGenJointSampler(io.ComfyNode):
         cls, model, positive, negative, latent, seed: int, steps: int, shift: float, sampler: str, **guidance: Any
     ) -> io.NodeOutput:
         guidance = read_guidance(config_of_model(model).num_layers, **guidance)
+        check_one_pass(latent)
         seen = FaceMasks()
         guider = ModalityAwareGuider(model, with_values(positive, **{FACE_MASKS: seen}), negative, guidance)
         samples = run(guider, latent, timesteps(steps, shift) / MAX_TIMESTEP, sampler, seed)

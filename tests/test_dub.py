@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 import torch
 
+from uniavgen_core.audio.sound import Sound
+from uniavgen_core.types import Clip
 from uniavgen_core.video.footage import read_footage
-from uniavgen_core.video.mux import check_dub, mix, write_dubbed
+from uniavgen_core.video.mux import check_dub, even_size, mix, write_dubbed, write_mp4
 
 
 def make_footage(
@@ -96,14 +98,30 @@ def test_mixing() -> None:
     torch.testing.assert_close(mix(voice, original, 0.5), torch.full((1, 4), 0.7))
     torch.testing.assert_close(mix(voice, original, 0.0), voice)
     torch.testing.assert_close(mix(voice, torch.full((1, 2), 1.0), 1.0), torch.tensor([[1.0, 1.0, 1 / 3, 1 / 3]]))
-    with pytest.raises(ValueError, match="must be 0 or more"):
-        mix(voice, original, -1.0)
+    for level in (-1.0, 1.5):
+        with pytest.raises(ValueError, match="must be from 0"):
+            mix(voice, original, level)
 
 
 def test_what_cannot_be_dubbed_is_known_beforehand(tmp_path: Path) -> None:
     footage = read_footage(make_footage(tmp_path / "source.mp4", Fraction(25), frames=5))
     check_dub(footage, tmp_path / "new.mp4", 0.5)
-    with pytest.raises(ValueError, match="must be 0 or more, not nan"):
+    with pytest.raises(ValueError, match=r"must be from 0 .* not nan"):
         check_dub(footage, tmp_path / "new.mp4", float("nan"))
     with pytest.raises(ValueError, match="has no sound to mix"):
         check_dub(replace(footage, has_sound=False), tmp_path / "new.mp4", 0.5)
+
+
+def test_odd_sizes_lose_a_row_and_a_column_with_a_word(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert even_size(48, 64) == (48, 64)
+    assert not caplog.records
+    assert even_size(49, 65) == (48, 64)
+    assert "pictures of 65 x 49 become 64 x 48" in caplog.text
+
+
+def test_whole_numbers_are_no_loud_noise(tmp_path: Path) -> None:
+    tone = (3000 * torch.sin(torch.arange(24_000) * 0.1)).to(torch.int16)[None]
+    with pytest.raises(ValueError, match=r"real numbers with full scale 1, not torch\.int16"):
+        write_mp4(tmp_path / "a.mp4", Clip(torch.zeros(16, 32, 32, 3), tone, 16, 24_000))
+    assert not list(tmp_path.iterdir())
+    assert float(Sound(tone, 24_000).waveform.abs().max()) == pytest.approx(3000 / 32768, rel=1e-3)

@@ -43,6 +43,16 @@ def test_ids_are_the_release_s() -> None:
         }
 
 
+def test_what_cannot_be_said_is_named_as_it_is_written() -> None:
+    script = Script("Hello 今天, é! 今", LETTERS)
+    assert script.unknown() == ["H", ",", "é", "!", "今", "天"]
+    assert Script("今 a", LETTERS, "en").unknown() == ["今"]
+    pinyin = Vocabulary((*LETTERS.entries, "jin1"))
+    assert Script("今天", pinyin).unknown() == ["天"]
+    with pytest.raises(ValueError, match="has none of '今', '天', and the speech has nothing else"):
+        Script("今天。", LETTERS).check()
+
+
 def test_english_ignores_the_rules_for_chinese() -> None:
     assert tokenize("a; “b”", "en") == ["a", ";", " ", "“", "b", "”"]
     assert tokenize("好", "en") == ["好"]
@@ -136,8 +146,8 @@ def test_nothing_to_say_is_what_the_unconditional_pass_says() -> None:
         ("\u3000", "the speech is empty"),
         ("...", "the speech is empty"),
         ("\n---\n", "the speech is empty"),
-        ("éé", "cannot say 'é'"),
-        ("ДА", "cannot say 'Д', 'А'"),
+        ("éé", "has none of 'é', and"),
+        ("ДА", "has none of 'Д', 'А', and"),
     ],
 )
 def test_what_has_nothing_to_say(text: str, sentence: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from clock import go_on
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
@@ -26,16 +27,6 @@ class ClockVae:
             -1, 1, 1
         )
         return torch.cat((first, counted), dim=2)
-
-
-def go_on(part: AVLatent) -> AVLatent:
-    """The analytic model: pictures and sound go on counting from what is given, or from 0."""
-    video, audio = part.video.clone(), part.audio.clone()
-    for i in range(part.clean_video, video.shape[2]):
-        video[:, :, i] = video[:, :, i - 1] + 4 if i else 0
-    for j in range(part.clean_audio, audio.shape[2]):
-        audio[..., j] = audio[..., j - 1] + 1 if j else 0
-    return AVLatent(video, audio, part.clean_video, part.clean_audio)
 
 
 def run(whole: AVLatent, windows) -> AVLatent:
@@ -108,6 +99,7 @@ def test_dividing_loses_nothing(text: str, shares: list[float]) -> None:
 
 def test_lines_of_dashes_say_where() -> None:
     assert divide("a. b.\n---\nc", [1, 1]) == ["a. b.", "c"]
+    assert divide("a.\n---\nb.", [1]) == ["a. b."]
     with pytest.raises(ValueError, match="2 parts between lines of dashes, the clip has 3 windows"):
         divide("a\n---\nb", [1, 1, 1])
 
@@ -118,6 +110,15 @@ def test_a_window_hears_the_words_it_repeats() -> None:
     assert first == "one two three four five six seven."
     assert second == "six seven. eight nine ten eleven twelve."
     assert last_words("one two three four", 0.5) == "three four"
+
+
+def test_a_long_overlap_repeats_words_of_several_windows() -> None:
+    """One word a latent: a window hears all words of the latents it repeats, and then its own."""
+    words = [f"w{i:02}" for i in range(37)]
+    windows = plan_windows(ClipLength(145))
+    assert [(window.start, window.overlap) for window in windows] == [(0, 0), (15, 6), (16, 20)]
+    for window, said in zip(windows, texts(" ".join(words), windows), strict=True):
+        assert said.split() == words[window.start : window.end]
 
 
 def test_speech_that_is_far_too_long_says_how_long_it_takes() -> None:

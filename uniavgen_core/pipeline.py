@@ -17,7 +17,16 @@ from torch import Tensor
 from .audio.mel import denormalize, peak_gain, peak_normalize
 from .audio.sound import Sound, driving_tokens, part_tokens, to_model_sound, voice_tokens, writable
 from .bundle import Bundle
-from .geometry import SAMPLE_RATE, TRAINED_FRAMES, VIDEO_FPS, ClipLength, check_size, cover_frames, fit_size
+from .geometry import (
+    HOP_LENGTH,
+    SAMPLE_RATE,
+    TRAINED_FRAMES,
+    VIDEO_FPS,
+    ClipLength,
+    check_size,
+    cover_frames,
+    fit_size,
+)
 from .sampling import Guidance, draw_noise, sample, timesteps
 from .task import Given, interactions, plan
 from .text.script import Script, check_fits
@@ -58,7 +67,7 @@ class Earlier:
         if len(self.frames) < needed:
             raise ValueError(
                 f"the earlier clip has {len(self.frames)} frames at {VIDEO_FPS} fps: to go on from {latents} latents "
-                f"it needs at least {needed}; give a longer clip or a smaller overlap"
+                f"it needs at least {needed}; give a longer clip, or go on from fewer latents"
             )
         start = sound_samples(len(self.frames) - needed, VIDEO_FPS, self.sound.sample_rate)
         sound = replace(self.sound, waveform=self.sound.waveform[:, start:])
@@ -152,6 +161,8 @@ def generate(
     Raises ``ValueError`` with a sentence, before anything is encoded, if an argument is unfit.
     """
     material.check()
+    if material.earlier is not None and overlap < 1:
+        raise ValueError(f"a clip goes on from at least 1 latent of the earlier one, not {overlap}")
     length = clip_length(material, frames)
     windows = plan_windows(length, window, overlap, 0 if material.earlier is None else overlap)
     height, width = clip_size(check_picture(material.stage), height, width, bundle.short_side)
@@ -194,13 +205,12 @@ def scripts_of(
     script = Script(speech, vocabulary, language, material.transcript.strip())
     if material.sound is None:
         script.check()
-        check_fits(speech, length.seconds, windows[0].given_seconds)
+    check_fits(speech, length.seconds, windows[0].given_seconds)
     if unknown := script.unknown():
         log.warning("not in the model's vocabulary, so not spoken: %s", ", ".join(map(repr, unknown)))
     said = texts(speech, windows)
-    if material.sound is None:
-        for text, window in zip(said, windows, strict=True):
-            window.check_text(text)
+    for text, window in zip(said, windows, strict=True):
+        window.check_text(text)
     return [script.saying(text) for text in said]
 
 
@@ -243,15 +253,18 @@ def encode_given(
 def join(earlier: Clip, later: Clip, overlap: int) -> Clip:
     """A clip, and after it what goes on from its last ``overlap`` latents. Both at 16 fps, with pictures of one size.
 
-    The sound keeps the earlier clip's channels and its rate, unless MP4 cannot hold them.
+    The sound keeps the earlier clip's channels and its rate, unless MP4 cannot hold them. It changes over where the
+    given tokens end, less than one token before the pictures do.
     """
-    frames = ClipLength.from_latents(overlap).frames
+    length = ClipLength.from_latents(overlap)
     own = writable(Sound(earlier.waveform, earlier.sample_rate), AAC_RATES)
     rate = own.sample_rate
-    before = fit_sound(own.waveform, sound_samples(len(earlier.frames), VIDEO_FPS, rate))
-    after = to_model_sound(later.waveform, later.sample_rate, rate)[:, sound_samples(frames, VIDEO_FPS, rate) :]
+    rest = round((length.samples - length.tokens * HOP_LENGTH) * rate / SAMPLE_RATE)
+    before = fit_sound(own.waveform, sound_samples(len(earlier.frames), VIDEO_FPS, rate) - rest)
+    new = sound_samples(length.frames, VIDEO_FPS, rate) - rest
+    after = to_model_sound(later.waveform, later.sample_rate, rate)[:, new:]
     return Clip(
-        torch.cat((earlier.frames, later.frames[frames:])),
+        torch.cat((earlier.frames, later.frames[length.frames :])),
         torch.cat((before, after.expand(len(before), -1)), dim=1),
         VIDEO_FPS,
         rate,

@@ -36,6 +36,11 @@ class Window:
         return ClipLength.from_latents(self.latents)
 
     @property
+    def end(self) -> int:
+        """The latent after its last one."""
+        return self.start + self.latents
+
+    @property
     def tokens(self) -> slice:
         """Its audio tokens in the whole clip."""
         first = self.start * TOKENS_PER_LATENT
@@ -91,7 +96,7 @@ def cut(whole: AVLatent, window: Window, first: Tensor | None) -> AVLatent:
 
     first: [B, 48, 1, H/16, W/16], the window's first frame as a latent (`first_frame`); None for the first window
     """
-    video = whole.video[:, :, window.start : window.start + window.latents].clone()
+    video = whole.video[:, :, window.start : window.end].clone()
     if first is not None:
         video[:, :, :1] = first
     audio = whole.audio[:, :, window.tokens]
@@ -106,7 +111,7 @@ def cut(whole: AVLatent, window: Window, first: Tensor | None) -> AVLatent:
 def paste(whole: AVLatent, window: Window, part: AVLatent) -> AVLatent:
     """The whole clip with what the window has made written into it."""
     video, audio = whole.video.clone(), whole.audio.clone()
-    video[:, :, window.start + window.overlap : window.start + window.latents] = part.video[:, :, window.overlap :]
+    video[:, :, window.start + window.overlap : window.end] = part.video[:, :, window.overlap :]
     tokens = window.tokens
     audio[:, :, tokens.start + window.overlap_tokens : tokens.stop] = part.audio[:, :, window.overlap_tokens :]
     return replace(whole, video=video, audio=audio)
@@ -141,12 +146,14 @@ def last_latents(vae: VideoAutoencoder, whole: AVLatent, latents: int) -> tuple[
 
 
 def texts(speech: str, windows: list[Window]) -> list[str]:
-    """What is said in each window: its own part of the speech, after the last words of the part before it that the
-    overlap repeats."""
-    new = [window.latents - window.overlap for window in windows]
-    parts = divide(speech, new)
-    said = parts[:1]
-    for window, part, before, latents in zip(windows[1:], parts[1:], parts, new, strict=False):
-        repeated = last_words(before, min(1.0, window.overlap / latents))
-        said.append(f"{repeated} {part}".strip())
+    """What is said in each window: its own part of the speech, after what its overlap repeats of those before."""
+    parts = divide(speech, [window.latents - window.overlap for window in windows])
+    said = []
+    for index, window in enumerate(windows):
+        repeated = [
+            last_words(part, min(1.0, (before.end - window.start) / (before.latents - before.overlap)))
+            for before, part in zip(windows[:index], parts, strict=False)
+            if before.end > window.start
+        ]
+        said.append(" ".join(filter(None, (*repeated, parts[index]))))
     return said

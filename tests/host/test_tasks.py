@@ -339,7 +339,7 @@ REFUSED = [
     ("continue", {"conditions.frames": 25, "text.speech": "word " * 10}, "1.6 s, 0.2 s of them new: shorten it"),
     ("continue", {"mux.latent": None, **TINY_CLIP, "conditions.frames": 25}, "connect 'latent' with the AV LATENT"),
     ("joint", {"text.speech": " ", **{"conditions.frames": 5}}, "the speech is empty: write what the person says"),
-    ("joint", {"text.speech": "Да", **{"conditions.frames": 5}}, "the model cannot say"),
+    ("joint", {"text.speech": "Да", **{"conditions.frames": 5}}, "vocabulary has none of 'Д', 'а'"),
     (
         "long",
         {"conditions.frames": 33, "sampler.window": 17, "sampler.overlap": 1, "text.speech": "Hi.\n---\n" + "ab " * 15},

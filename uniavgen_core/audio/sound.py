@@ -37,12 +37,17 @@ log = logging.getLogger(__name__)
 class Sound:
     """Sound as a file holds it.
 
-    waveform: [channels, samples] float32, full scale is 1
+    waveform: [channels, samples] of real numbers, full scale is 1; whole numbers are scaled by their type's range
     sample_rate: samples a second
     """
 
     waveform: Tensor
     sample_rate: int
+
+    def __post_init__(self) -> None:
+        if not self.waveform.is_floating_point():
+            scaled = torch.from_numpy(_full_scale(self.waveform.cpu().numpy())).float()
+            object.__setattr__(self, "waveform", scaled.to(self.waveform.device))
 
     @property
     def seconds(self) -> float:

@@ -38,19 +38,20 @@ class Script:
     language: str = "auto"
     transcript: str = ""
 
-    def saying(self, text: str) -> Script:
+    def saying(self, text: str, **changes: str) -> Script:
         """The same voice with another text."""
-        return replace(self, text=text)
+        return replace(self, text=text, **changes)
 
     def check(self) -> None:
         """Raises ``ValueError`` if the text has nothing to say, or nothing that the model can."""
         check_speech(self.text)
         letters = [token for token in self.own_tokens() if any(c.isalnum() for c in token)]
-        unknown = self.vocabulary.unknown(letters)
-        if set(letters) <= set(unknown):
+        if set(letters) <= set(self.vocabulary.unknown(letters)):
+            unknown = self.saying(self.text, transcript="").unknown()
+            named = ", ".join(repr(token) for token in unknown if any(c.isalnum() for c in token))
             raise ValueError(
-                f"the model cannot say {', '.join(map(repr, unknown))}, and the speech has nothing else: write it in "
-                "English or Chinese"
+                f"this model's vocabulary has none of {named}, and the speech has nothing else: write it in letters "
+                "that it has (the built-in tiny model knows Latin ones only, the released model also Chinese)"
             )
 
     def own_tokens(self) -> list[str]:
@@ -71,11 +72,21 @@ class Script:
         return pad_ids(self.vocabulary.encode(self._before())) if self.transcript else empty_speech()
 
     def unknown(self) -> list[str]:
-        """Distinct tokens the vocabulary lacks; any white space counts as the pause it becomes."""
-        return [token for token in self.vocabulary.unknown(self.tokens()) if not token.isspace()]
+        """Distinct characters whose tokens the vocabulary lacks; any white space counts as the pause it becomes."""
+        tokens = [token for token in self.vocabulary.unknown(self.tokens()) if not token.isspace()]
+        written = self.transcript + self.text
+        syllables = [token for token in tokens if token not in written]
+        if not syllables:
+            return tokens
+        ideographs = [c for c in dict.fromkeys(IDEOGRAPH.findall(written)) if self.vocabulary.unknown(_spoken(c))]
+        return [token for token in tokens if token in written] + (ideographs or syllables)
 
     def _before(self) -> list[str]:
         return [*tokenize(self.transcript, self.language), " "] if self.transcript else []
+
+
+def _spoken(ideograph: str) -> list[str]:
+    return [token for token in tokenize(ideograph, "zh") if not token.isspace()]
 
 
 def seconds_of(text: str) -> float:
@@ -103,14 +114,15 @@ def divide(text: str, shares: Sequence[float]) -> list[str]:
     """The text in as many parts as ``shares``, about in their proportion, cut at sentences, pauses or words.
 
     Lines of three or more dashes in the text cut it where they stand instead. Parts can be empty if the text is
-    short. Raises ``ValueError`` if such lines make another number of parts.
+    short. Raises ``ValueError`` if such lines make another number of parts, more than one of which are wanted.
     """
     parts = [part.strip() for part in PART_MARK.split(text)]
+    if len(shares) == 1:
+        return [" ".join(filter(None, parts))]
     if len(parts) > 1:
         if len(parts) != len(shares):
-            windows = "1 window" if len(shares) == 1 else f"{len(shares)} windows"
             raise ValueError(
-                f"the speech has {len(parts)} parts between lines of dashes, the clip has {windows}: "
+                f"the speech has {len(parts)} parts between lines of dashes, the clip has {len(shares)} windows: "
                 "give one part for each window, or none of these lines"
             )
         return parts

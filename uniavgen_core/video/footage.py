@@ -72,9 +72,11 @@ def read_footage(path: str | Path) -> Footage:
         stream = _stream(container, path)
         losses: list[str] = []
         pts: list[int] = []
+        held = 0
         last = 0  # how long the last picture stays, in units of the time base
         for frame in decode_what_can_be(container, stream, losses):
             moment = _moment(frame, path)
+            held += 1
             if not pts:
                 height, width = _upright_size(frame, stream.sample_aspect_ratio)
                 turned = any(_orientation(frame))
@@ -94,6 +96,8 @@ def read_footage(path: str | Path) -> Footage:
     missing = seconds - duration if seconds else (declared - len(pts)) / rate
     if len(pts) < declared and missing > MISSING_SECONDS:
         raise ValueError(_too_few(path, declared, len(pts)))
+    if held < counts[0] == declared:
+        log.warning("%s declares %d pictures but holds %d: its very end may be missing", path, declared, held)
     if duration > MAX_SECONDS:
         raise ValueError(f"the pictures of {path} claim to last {float(duration) / 3600:.0f} hours: export it again")
     if losses:

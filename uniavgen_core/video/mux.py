@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import logging
 import os
 import uuid
 from collections.abc import Iterator, Mapping
@@ -27,6 +27,9 @@ AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 1200
 AAC_FRAME = 1024  # samples
 COPIED = ("h264", "hevc", "av1", "vp9", "mpeg4")  # codecs whose packets MP4 holds as they are
 BT709 = 1  # H.264's number for these primaries, transfer and matrix
+
+
+log = logging.getLogger(__name__)
 
 
 def fit_sound(waveform: Tensor, samples: int) -> Tensor:
@@ -110,7 +113,7 @@ def write_dubbed(
         if codec in (None, found) and found in COPIED and not footage.turned:
             pictures = _copied_packets(container.add_stream_from_template(stream), source, stream, footage)
         else:
-            height, width = footage.height // 2 * 2, footage.width // 2 * 2
+            height, width = even_size(footage.height, footage.width)
             redrawn = _add_pictures(container, footage.rate, height, width, crf)
             redrawn.codec_context.time_base = footage.time_base
             pictures = _redrawn_packets(redrawn, footage)
@@ -121,23 +124,35 @@ def write_dubbed(
     return path
 
 
+def even_size(height: int, width: int) -> tuple[int, int]:
+    """The size without an odd row and column, which H.264 cannot hold. Logs a warning if there are some."""
+    even = height // 2 * 2, width // 2 * 2
+    if even != (height, width):
+        log.warning("H.264 holds no odd sizes: pictures of %d x %d become %d x %d", width, height, *reversed(even))
+    return even
+
+
 def check_dub(footage: Footage, path: Path, level: float = 0.0) -> None:
     """Raises ``ValueError`` if footage cannot be dubbed to ``path`` with its own sound at ``level`` below."""
     if path.exists() and path.samefile(footage.path):
         raise ValueError(f"{path} is the footage itself: give the dubbed clip another name")
-    if not (math.isfinite(level) and level >= 0):
-        raise ValueError(f"the level of the original sound must be 0 or more, not {level}")
+    check_level(level)
     if level and not footage.has_sound:
         raise ValueError(f"{footage.path} has no sound to mix below the voice: leave the original's level at 0")
+
+
+def check_level(level: float) -> None:
+    """Raises ``ValueError`` for what is no share."""
+    if not 0 <= level <= 1:
+        raise ValueError(f"the level of the original sound must be from 0 (none) to 1 (as loud as it was), not {level}")
 
 
 def mix(voice: Tensor, original: Tensor, level: float) -> Tensor:
     """Voice [C, n] with an original sound [1, m] of the same rate below it, at ``level`` times its loudness.
 
-    As long as the voice; quieter as a whole where the sum would clip. Raises ``ValueError`` for a negative level.
+    As long as the voice; quieter as a whole where the sum would clip. Raises ``ValueError`` for a level that is none.
     """
-    if not (math.isfinite(level) and level >= 0):
-        raise ValueError(f"the level of the original sound must be 0 or more, not {level}")
+    check_level(level)
     mixed = voice + level * fit_sound(original, voice.shape[1])
     return mixed / mixed.abs().max().clamp(min=1.0) if mixed.numel() else mixed
 
@@ -160,6 +175,8 @@ def check_sound(waveform: Tensor, sample_rate: int) -> None:
     """Raises ``ValueError`` with a sentence if the sound cannot become AAC."""
     if waveform.ndim != 2 or waveform.shape[0] not in (1, 2):
         raise ValueError(f"the sound of a clip must be [1 or 2 channels, samples], not {list(waveform.shape)}")
+    if not waveform.is_floating_point():
+        raise ValueError(f"the sound of a clip must be real numbers with full scale 1, not {waveform.dtype}")
     if sample_rate not in AAC_RATES:
         raise ValueError(f"AAC has no sample rate of {sample_rate} Hz: resample it, for example to 48000 Hz")
     if not torch.isfinite(waveform).all():
