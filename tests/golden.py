@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -115,7 +117,10 @@ def run_forward(model: JointModel, inputs: dict[str, Tensor], case: dict) -> dic
     return {"video": velocity.video, "audio": velocity.audio, **masks}
 
 
-def run_sampling(model: JointModel, inputs: dict[str, Tensor], noise: AVLatent, case: dict) -> dict[str, Tensor]:
+def run_sampling(
+    model: JointModel, inputs: dict[str, Tensor], noise: AVLatent, case: dict, sample: Callable[..., Any] = sample
+) -> dict[str, Tensor]:
+    """sample: the core's, or another way to do the same."""
     task = case["task"]
     given = Given(
         inputs["ref_image"],
@@ -144,53 +149,77 @@ def run_sampling(model: JointModel, inputs: dict[str, Tensor], noise: AVLatent, 
     return {"video": result.video, "audio": result.audio}
 
 
-def expected_parts(tensors: dict[str, Tensor], name: str, forward: bool, patch: int) -> dict[str, Tensor]:
-    """The released numbers of a case in our shapes."""
-    video = tensors[f"{name}.video"]
-    parts = {
-        # [C, 1 + T, H, W], the reference image first, or [B, C, T, H, W]
-        "video": video[None, :, 1:] if forward else video,
-        "audio": tensors[f"{name}.audio"].transpose(1, 2),
-    }
-    rows, columns = (size // patch for size in parts["video"].shape[-2:])
-    for key, mask in tensors.items():
-        if key.startswith(f"{name}.face_mask."):
-            parts[key.removeprefix(f"{name}.")] = mask.reshape(1, -1, rows, columns)
-    return parts
+@dataclass(frozen=True)
+class Case:
+    """A recorded pass or run: its arguments in the released code's words, its inputs and what came out."""
+
+    file: str
+    key: str
+    values: dict[str, Any]
+    model: JointModel
+    tensors: dict[str, Tensor]
+
+    @property
+    def name(self) -> str:
+        return f"{self.file}/{self.key}"
+
+    @property
+    def forward(self) -> bool:
+        """Whether it is one pass, not a whole run."""
+        return "t" in self.values
+
+    @property
+    def inputs(self) -> dict[str, Tensor]:
+        return {name.removeprefix("in."): x for name, x in self.tensors.items() if name.startswith("in.")}
+
+    @property
+    def noise(self) -> AVLatent:
+        return AVLatent(self.tensors["noise.video"], self.tensors["noise.audio"].transpose(1, 2))
+
+    @property
+    def expected(self) -> dict[str, Tensor]:
+        """The released numbers in our shapes."""
+        video = self.tensors[f"{self.key}.video"]
+        parts = {
+            # [C, 1 + T, H, W], the reference image first, or [B, C, T, H, W]
+            "video": video[None, :, 1:] if self.forward else video,
+            "audio": self.tensors[f"{self.key}.audio"].transpose(1, 2),
+        }
+        rows, columns = (size // self.model.config.patch_size for size in parts["video"].shape[-2:])
+        for key, mask in self.tensors.items():
+            if key.startswith(f"{self.key}.face_mask."):
+                parts[key.removeprefix(f"{self.key}.")] = mask.reshape(1, -1, rows, columns)
+        return parts
 
 
 @torch.inference_mode()
 def run_folder(folder: Path) -> Iterator[Result]:
     """Runs every case found in ``folder``."""
+    for case in read_cases(folder):
+        try:
+            errors, problem = run_case(case), ""
+        except (KeyError, ValueError, RuntimeError) as error:  # one broken case must not hide the others
+            errors, problem = {}, f"{type(error).__name__}: {error}"
+        yield Result(case.name, errors, FORWARD_BOUND if case.forward else SAMPLING_BOUND, problem)
+
+
+def read_cases(folder: Path) -> Iterator[Case]:
+    """Every case found in ``folder``."""
     model = load_golden_model(folder)
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, "pt") as file:
             cases = json.loads((file.metadata() or {}).get("cases", "{}"))
-        if not cases:
-            continue
-        tensors = load_file(path)
-        inputs = {name.removeprefix("in."): x for name, x in tensors.items() if name.startswith("in.")}
-        for name, case in cases.items():
-            forward = "t" in case
-            try:
-                errors, problem = run_case(model, tensors, inputs, name, case), ""
-            except (KeyError, ValueError, RuntimeError) as error:  # one broken case must not hide the others
-                errors, problem = {}, f"{type(error).__name__}: {error}"
-            yield Result(f"{path.stem}/{name}", errors, FORWARD_BOUND if forward else SAMPLING_BOUND, problem)
+        if cases:
+            tensors = load_file(path)
+            for name, values in cases.items():
+                yield Case(path.stem, name, values, model, tensors)
 
 
-def run_case(
-    model: JointModel, tensors: dict[str, Tensor], inputs: dict[str, Tensor], name: str, case: dict
-) -> dict[str, float]:
+def run_case(case: Case) -> dict[str, float]:
     """Relative errors of one case's parts."""
-    forward = "t" in case
-    if forward:
-        ours = run_forward(model, inputs, case)
-    else:
-        noise = AVLatent(tensors["noise.video"], tensors["noise.audio"].transpose(1, 2))
-        ours = run_sampling(model, inputs, noise, case)
-    expected = expected_parts(tensors, name, forward, model.config.patch_size)
-    return {part: relative_error(ours[part], value) for part, value in expected.items()}
+    run = run_forward if case.forward else partial(run_sampling, noise=case.noise)
+    ours = run(case.model, case.inputs, case=case.values)
+    return {part: relative_error(ours[part], value) for part, value in case.expected.items()}
 
 
 def main(arguments: list[str]) -> int:

@@ -96,6 +96,19 @@ def clean_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PYTEST"))}
 
 
+def run_inside(host: Host, folder: Path, script: str, *arguments: str) -> dict[str, Any]:
+    """Runs a script of this folder with the host's Python, on the host and this pack: the JSON on its last line.
+
+    folder: an empty one, where the pack is linked as the host expects it
+    """
+    pack = folder / "uniavgen"
+    pack.symlink_to(ROOT, target_is_directory=True)
+    command = [host.python, str(Path(__file__).with_name(script)), str(host.path), str(pack), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, env=clean_environment())
+    assert done.returncode == 0, done.stderr[-4000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
 class Refused(Exception):
     """The host did not queue a workflow; the message holds the sentences of its nodes."""
 

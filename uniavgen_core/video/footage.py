@@ -40,6 +40,7 @@ class Footage:
     pts: when each picture comes, in units of ``time_base`` seconds, rising
     duration: seconds from the first picture's start to the last one's end
     turned: whether the file holds it otherwise than it is shown
+    rounded: whether ``pts`` are the times of pictures at exactly ``rate``, rounded to milliseconds, as in Matroska
     """
 
     path: Path
@@ -51,10 +52,13 @@ class Footage:
     duration: Fraction
     has_sound: bool
     turned: bool = False
+    rounded: bool = False
 
     @property
     def times(self) -> list[Fraction]:
         """When each picture comes, in seconds after the first one."""
+        if self.rounded:
+            return [i / self.rate for i in range(len(self.pts))]
         return [(pts - self.pts[0]) * self.time_base for pts in self.pts]
 
     def pictures(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
@@ -85,24 +89,27 @@ def read_footage(path: str | Path) -> Footage:
                 last = getattr(frame, "duration", 0)
         time_base, rate = Fraction(stream.time_base), stream.average_rate or stream.guessed_rate
         seconds = declared_seconds(container, stream)
+        exact_count = "mp4" in container.format.name.split(",")  # others count what shows nothing too
         # the track's own count, or fewer where an edit list shows only a part of it
         counts = [stream.frames, round(seconds * rate) if seconds and rate else 0]
         declared = min(filter(None, counts), default=0)
         if not pts:
             raise ValueError(_too_few(path, declared, 0) + (f" ({losses[0]})" if losses else ""))
         rate = Fraction(rate or (len(pts) - 1) / ((pts[-1] - pts[0]) * time_base or 1) or 1)
-        duration = (pts[-1] - pts[0]) * time_base + (last * time_base or 1 / rate)
+        errors = [abs((moment - pts[0]) * time_base - i / rate) for i, moment in enumerate(pts)]
+        rounded = 0 < max(errors) <= ROUNDING
+        duration = len(pts) / rate if rounded else (pts[-1] - pts[0]) * time_base + (last * time_base or 1 / rate)
         has_sound = bool(container.streams.audio)
     missing = seconds - duration if seconds else (declared - len(pts)) / rate
     if len(pts) < declared and missing > MISSING_SECONDS:
         raise ValueError(_too_few(path, declared, len(pts)))
-    if held < counts[0] == declared:
+    if held < counts[0] == declared and exact_count:
         log.warning("%s declares %d pictures but holds %d: its very end may be missing", path, declared, held)
     if duration > MAX_SECONDS:
         raise ValueError(f"the pictures of {path} claim to last {float(duration) / 3600:.0f} hours: export it again")
     if losses:
         log.warning("%s is damaged in %d places, which show the picture before (%s)", path, len(losses), losses[0])
-    return Footage(Path(path), width, height, rate, tuple(pts), time_base, duration, has_sound, turned)
+    return Footage(Path(path), width, height, rate, tuple(pts), time_base, duration, has_sound, turned, rounded)
 
 
 def resample_times(times: Sequence[float | Fraction], duration: float | Fraction, fps: int = VIDEO_FPS) -> list[int]:

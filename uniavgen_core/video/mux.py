@@ -115,7 +115,7 @@ def write_dubbed(
         else:
             height, width = even_size(footage.height, footage.width)
             redrawn = _add_pictures(container, footage.rate, height, width, crf)
-            redrawn.codec_context.time_base = footage.time_base
+            redrawn.codec_context.time_base = 1 / footage.rate if footage.rounded else footage.time_base
             pictures = _redrawn_packets(redrawn, footage)
         sound = _add_sound(container, waveform, sample_rate, bits_per_channel)
         fitted = fit_sound(waveform, round(footage.duration * sample_rate))
@@ -242,9 +242,19 @@ def _frame(pixels: np.ndarray, pts: int, time_base: Fraction) -> av.VideoFrame:
 def _copied_packets(
     stream: av.VideoStream, source: av.container.InputContainer, original: av.VideoStream, footage: Footage
 ) -> Iterator[av.Packet]:
-    """The footage's own packets, their times counted from its first picture."""
-    for packet in _with_decoding_times([packet for packet in source.demux(original) if packet.pts is not None]):
-        packet.pts, packet.dts = packet.pts - footage.pts[0], packet.dts - footage.pts[0]
+    """The footage's own packets, their times counted from its first picture, and exact where they were rounded."""
+    packets = _with_decoding_times([packet for packet in source.demux(original) if packet.pts is not None])
+    shown = {pts: i for i, pts in enumerate(footage.pts)}
+    exact = footage.rounded and all(packet.pts in shown for packet in packets)
+    if exact:
+        stream.time_base = step = 1 / footage.rate
+        early = max(i - shown[packet.pts] for i, packet in enumerate(packets))  # pictures decoded before they are shown
+    for i, packet in enumerate(packets):
+        if exact:
+            packet.time_base, packet.duration = step, 1
+            packet.pts, packet.dts = shown[packet.pts], i - early
+        else:
+            packet.pts, packet.dts = packet.pts - footage.pts[0], packet.dts - footage.pts[0]
         packet.stream = stream
         yield packet
 
@@ -263,10 +273,10 @@ def _with_decoding_times(packets: list[av.Packet]) -> list[av.Packet]:
 
 def _redrawn_packets(stream: av.VideoStream, footage: Footage) -> Iterator[av.Packet]:
     """The footage's pictures, upright, at their own times."""
-    pictures = footage.pictures(range(len(footage.pts)))
-    for pts, pixels in zip(footage.pts, pictures, strict=True):
+    time_base = Fraction(stream.codec_context.time_base)
+    for time, pixels in zip(footage.times, footage.pictures(range(len(footage.pts))), strict=True):
         cropped = pixels[: stream.height, : stream.width]  # H.264 holds no odd row or column
-        yield from stream.encode(_frame(cropped, pts - footage.pts[0], footage.time_base))
+        yield from stream.encode(_frame(cropped, round(time / time_base), time_base))
     yield from stream.encode(None)
 
 
