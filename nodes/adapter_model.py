@@ -17,7 +17,7 @@ import comfy.utils
 import torch
 from comfy.ldm.modules.attention import optimized_attention
 from comfy.model_patcher import ModelPatcher
-from comfy.patcher_extension import WrapperExecutor, WrappersMP, get_all_wrappers
+from comfy.patcher_extension import CallbacksMP, WrapperExecutor, WrappersMP, get_all_wrappers
 from torch import Tensor
 
 from ..uniavgen_core.checkpoint import check_names, check_numbers, config_of, load_state_dict, shapes_of
@@ -39,6 +39,7 @@ from .adapter_conditioning import (
     kept_during_a_run,
 )
 from .adapter_latent import Pack, UniAVGenLatentFormat
+from .adapter_lora import patch_the_rest
 
 SIGMA_ROUNDING = 1e-3
 DTYPES = [torch.bfloat16, torch.float16, torch.float32]
@@ -234,6 +235,7 @@ def load_patcher(
     dynamic = hasattr(patcher, "is_dynamic") and patcher.is_dynamic()
     model.load_model_weights(dict(tensors), "", **({"assign": True} if dynamic else {}))
     patcher.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, "uniavgen", before_sampling)
+    patcher.add_callback_with_key(CallbacksMP.ON_LOAD, "uniavgen", patch_the_rest)
     patcher.cached_patcher_init = (load_patcher, (read, dtype))
     return patcher
 

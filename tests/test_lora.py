@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from uniavgen_core.config import RELEASE
-from uniavgen_core.lora import PREFIXES, UNDERSCORED_PREFIXES, aliases, parts_of, renamed
+from uniavgen_core.lora import PREFIXES, UNDERSCORED_PREFIXES, aliases, assigned, parts_of
 from uniavgen_core.model import JointModel
 
 PARAMETERS = list(JointModel(RELEASE, device="meta").state_dict())
@@ -51,9 +51,9 @@ def test_names_of_the_other_branch_and_the_aligners(part):
 
 @pytest.mark.parametrize("ending", ["lora_down.weight", "lora_A.default.weight", "alpha", "diff_b", "hada_w1_a"])
 def test_what_is_said_of_a_part_is_kept(ending):
-    keys = {f"transformer.proj_out.{ending}": f"to.head.head.{ending}"}
-    keys[f"lora_unet_text_embedding_0.{ending}"] = f"to.text_embedding_video.0.{ending}"
-    assert renamed(keys, PARAMETERS, "to.") == (keys, [])
+    keys = {f"transformer.proj_out.{ending}": ("head.head", ending)}
+    keys[f"lora_unet_text_embedding_0.{ending}"] = ("text_embedding_video.0", ending)
+    assert assigned(keys, PARAMETERS) == (keys, [])
 
 
 def test_no_name_is_said_of_two_parts():
@@ -64,9 +64,9 @@ def test_no_name_is_said_of_two_parts():
 
 
 def test_the_modulation_of_extracted_files():
-    assert renamed(["diffusion_model.blocks.0.diff_m", "diffusion_model.head.diff_m"], PARAMETERS, "")[0] == {
-        "diffusion_model.blocks.0.diff_m": "blocks.0.modulation.diff",
-        "diffusion_model.head.diff_m": "head.modulation.diff",
+    assert assigned(["diffusion_model.blocks.0.diff_m", "diffusion_model.head.diff_m"], PARAMETERS)[0] == {
+        "diffusion_model.blocks.0.diff_m": ("blocks.0.modulation", "diff"),
+        "diffusion_model.head.diff_m": ("head.modulation", "diff"),
     }
 
 
@@ -74,6 +74,6 @@ def test_keys_that_belong_to_nothing_are_told():
     """Of another model, without an end, or said twice in two spellings."""
     keys = ["blocks.0.attn1.to_q.lora_A.weight", "lora_unet_blocks_0_self_attn_q.lora_A.weight", "blocks.0.ffn.0"]
     keys += ["blocks.30.ffn.0.alpha", "blocks.0.cross_attn.k_img.alpha", "lora_te_text_model_0.alpha", "alpha"]
-    names, unknown = renamed(keys, PARAMETERS, "")
-    assert names == {keys[0]: "blocks.0.self_attn.q.lora_A.weight"}
+    found, unknown = assigned(keys, PARAMETERS)
+    assert found == {keys[0]: ("blocks.0.self_attn.q", "lora_A.weight")}
     assert unknown == keys[1:]

@@ -58,22 +58,22 @@ def aliases(parts: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def renamed(keys: Iterable[str], parameters: Iterable[str], prefix: str) -> tuple[dict[str, str], list[str]]:
-    """Keys of a LoRA file -> ``prefix``, the part of the model, and what the file says of it.
+def assigned(keys: Iterable[str], parameters: Iterable[str]) -> tuple[dict[str, tuple[str, str]], list[str]]:
+    """Keys of a LoRA file -> the part of the model and what the file says of it, such as "lora_up.weight".
 
     parameters: of the model
-    Returns the new names by the old ones, and the keys that belong to no part or to what another key has said already.
+    Also returns the keys that belong to no part, or say again what another key has said.
     """
-    known, names, unknown, taken = aliases(parts_of(parameters)), {}, [], set()
+    known, found, unknown, taken = aliases(parts_of(parameters)), {}, [], set()
     for key in keys:
         name, rest = MODULATION.sub(".modulation.diff", key), []
         while name and name not in known:
             name, _, last = name.rpartition(".")
             rest.insert(0, last)
-        new = ".".join((prefix + known.get(name, ""), *rest))
-        if not name or not rest or new in taken:
+        said = (known.get(name, ""), ".".join(rest))
+        if not all(said) or said in taken:
             unknown.append(key)
         else:
-            names[key] = new
-            taken.add(new)
-    return names, unknown
+            found[key] = said
+            taken.add(said)
+    return found, unknown

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
-from host.hosts import ROOT, Host, clean_environment
+from host.hosts import Host, measure
 
 
 @pytest.fixture(scope="module")
 def measured(host: Host, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    pack = tmp_path_factory.mktemp("packs") / "uniavgen"
-    pack.symlink_to(ROOT, target_is_directory=True)
-    script = Path(__file__).with_name("in_process.py")
-    command = [host.python, str(script), str(host.path), str(pack)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, env=clean_environment())
-    assert done.returncode == 0, done.stderr[-4000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    return measure(host, tmp_path_factory.mktemp("packs"), "in_process.py")
 
 
 @pytest.mark.parametrize("guidance", ["release", "paper"])
