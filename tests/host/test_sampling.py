@@ -66,6 +66,7 @@ def test_only_leading_zeros_of_a_mask_are_given(measured):
 def test_easycache_skips_and_the_face_mask_still_comes(measured):
     assert measured["easycache changes"] > 1e-3
     assert 0 < measured["easycache mask"] < 1
+    assert measured["easycache passes"] == EASYCACHE_PASSES
 
 
 def test_blocks_compiled_by_the_host(measured):

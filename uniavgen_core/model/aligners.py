@@ -192,8 +192,8 @@ class VideoToAudio(Attention):
         outputs = []
         for contexts in tables.contexts:
             index = contexts.tokens - tables.first_token  # [C, m, tokens of a context]
-            parts = (q[:, index], *seen.mixed(contexts, self.eps))  # each [B, C, m, ..., dim]
-            y = attention(*(part.flatten(0, 2) for part in parts), self.heads)
+            # each [B, C, m, ..., dim], and gone before the next
+            y = attention(*(part.flatten(0, 2) for part in (q[:, index], *seen.mixed(contexts, self.eps))), self.heads)
             outputs.append(y.reshape(q.shape[0], -1, q.shape[-1]))
         return self.o(torch.cat(outputs, dim=1)[:, tables.context_order])
 
