@@ -1,4 +1,4 @@
-"""What our MODEL holds in the host, and runs with weights that are not all loaded, measured inside the host's Python."""
+"""What our MODEL holds in the host, and runs with weights loaded in part, measured inside the host's Python."""
 
 from __future__ import annotations
 
