@@ -10,6 +10,7 @@ from .encode import UniAVGenTextEncode
 from .files import register_folder
 from .load import LoadUniAVGen
 from .long import UniAVGenLongSampler
+from .lora import UniAVGenLora
 from .mux import UniAVGenMux
 from .preview import UniAVGenFaceMaskOverlay, UniAVGenMelPicture
 from .sample import UniAVGenGuider, UniAVGenJointSampler, UniAVGenSchedule
@@ -22,6 +23,7 @@ class UniAVGenExtension(ComfyExtension):
         register_folder()
         return [
             LoadUniAVGen,
+            UniAVGenLora,
             UniAVGenTextEncode,
             UniAVGenConditions,
             UniAVGenSchedule,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,14 +18,15 @@ import comfy.utils
 import torch
 from comfy.ldm.modules.attention import optimized_attention
 from comfy.model_patcher import ModelPatcher
-from comfy.patcher_extension import WrapperExecutor, WrappersMP, get_all_wrappers
+from comfy.patcher_extension import CallbacksMP, WrapperExecutor, WrappersMP, get_all_wrappers
 from torch import Tensor
 
 from ..uniavgen_core.checkpoint import check_names, check_numbers, config_of, load_state_dict, shapes_of
 from ..uniavgen_core.config import ModelConfig
 from ..uniavgen_core.model.joint import JointModel
+from ..uniavgen_core.model.memory import Estimate, Run
 from ..uniavgen_core.model.prepared import Prepared
-from ..uniavgen_core.types import JOINT, AVLatent, Conditions
+from ..uniavgen_core.types import JOINT, AVLatent, Conditions, Interaction
 from .adapter_conditioning import (
     CLEAN,
     FACE_MASKS,
@@ -39,8 +41,10 @@ from .adapter_conditioning import (
     kept_during_a_run,
 )
 from .adapter_latent import Pack, UniAVGenLatentFormat
+from .adapter_lora import patch_the_rest
 
 SIGMA_ROUNDING = 1e-3
+PACK_BYTES = 16 * 4  # float32 copies of the packed latent: noise, mask, steps and velocities of a sampler
 DTYPES = [torch.bfloat16, torch.float16, torch.float32]
 
 
@@ -65,6 +69,7 @@ class HostModel(JointModel):
         Wrappers such as EasyCache see one packed float32 copy, because they add to it in place.
         """
         packed, shapes = comfy.utils.pack_latents(x)
+        compute_what_is_not_cached(transformer_options)
         velocity = WrapperExecutor.new_class_executor(
             partial(self.predict, shapes, x[0].dtype),
             self,
@@ -111,6 +116,17 @@ class HostModel(JointModel):
         return kept.prepared if kept.prepared.video_rotary.cos.device == latent.video.device else None
 
 
+def compute_what_is_not_cached(transformer_options: dict[str, Any]) -> None:
+    """Keeps EasyCache before 0.33 from skipping a pass of which it has no earlier result.
+
+    That is the case in the step at which another kind of unconditional pass begins, and fails there.
+    """
+    cache = transformer_options.get("easycache")
+    cached = getattr(cache, "uuid_cache_diffs", None)  # LazyCache, which has the same place, has none
+    if cached is not None and not all(uuid in cached for uuid in transformer_options["uuids"]):
+        cache.skip_current_step = False
+
+
 def keep_on() -> str | None:
     """Where keys and values wait between the steps: beside the weights that do not fit, if there are some."""
     scarce = (comfy.model_management.VRAMState.LOW_VRAM, comfy.model_management.VRAMState.NO_VRAM)
@@ -122,6 +138,7 @@ class UniAVGenModel(comfy.model_base.BaseModel):
 
     def __init__(self, model_config: UniAVGenModelConfig, device: Any = None):
         super().__init__(model_config, comfy.model_base.ModelType.FLOW, device=device, unet_model=HostModel)
+        self.run: Run | None = None  # the latest one; set by `before_sampling`
 
     @property
     def config(self) -> ModelConfig:
@@ -156,17 +173,13 @@ class UniAVGenModel(comfy.model_base.BaseModel):
         return self.latent_format.pack.given_from(latent_image, noised)
 
     def memory_required(self, input_shape: list[int], cond_shapes: dict[str, Any] | None = None) -> float:
-        """Bytes one pass needs beside the weights: a dozen copies of the tokens and the widened ones of one FFN."""
-        pack = self.latent_format.pack
-        if pack is None:  # asked before the first run
+        """Bytes that passes on ``input_shape`` [batch, 1, N] need beside the weights, with what the run keeps."""
+        if self.run is None:  # asked before the first run
             return super().memory_required(input_shape, cond_shapes or {})
-        _, _, latents, height, width = pack.shapes[0]
-        video_tokens = (1 + latents) * height * width // self.config.patch_size**2
-        audio_tokens = 2 * pack.shapes[1][-1]  # as if a reference voice of the same length were there
-        branches = ((video_tokens, self.config.video), (audio_tokens, self.config.audio))
-        numbers = sum(tokens * (12 * branch.dim + 2 * branch.ffn_dim) for tokens, branch in branches)
-        dtype = self.manual_cast_dtype or self.get_dtype()
-        return input_shape[0] * numbers * comfy.model_management.dtype_size(dtype)
+        number = comfy.model_management.dtype_size(self.manual_cast_dtype or self.get_dtype())
+        estimate = Estimate(self.config, self.run, number)
+        kept = 0 if keep_on() else self.latent_format.pack.shapes[0][0] * self.run.texts * estimate.of_kept()
+        return input_shape[0] * estimate.of_pass() + kept + PACK_BYTES * math.prod(input_shape)
 
 
 class UniAVGenModelConfig(comfy.supported_models_base.BASE):
@@ -197,7 +210,27 @@ def before_sampling(
     guider = executor.class_obj
     guider.model_patcher.model.latent_format.pack = Pack.of(named["latent_shapes"], mask)
     with kept_during_a_run(guider.conds.values()):
+        guider.model_patcher.model.run = run_of(guider.model_patcher.model.latent_format.pack, guider.conds.values())
         return executor(noise, latent, sampler, sigmas, mask, *rest, **named)
+
+
+def run_of(pack: Pack, conditionings: Iterable[list[dict[str, Any]]]) -> Run:
+    """What decides about the memory of a run."""
+    entries = [entry for entries in conditionings for entry in entries]
+    (_, _, latents, height, width), (*_, tokens) = pack.shapes
+    ways = [entry.get(INTERACTION, JOINT) for entry in entries]
+    return Run(
+        latents,
+        height,
+        width,
+        tokens,
+        voice=max(entry[VOICE].shape[-1] if VOICE in entry else 0 for entry in entries),
+        speech=max(entry[SPEECH].shape[-1] for entry in entries),
+        still_video=pack.given[0] == latents,
+        still_audio=pack.given[1] == tokens,
+        interaction=Interaction(any(way.audio_to_video for way in ways), any(way.video_to_audio for way in ways)),
+        texts=len({id(entry.get(KEPT)) for entry in entries}),
+    )
 
 
 def read_file(path: Path) -> tuple[dict[str, Tensor], ModelConfig]:
@@ -234,6 +267,7 @@ def load_patcher(
     dynamic = hasattr(patcher, "is_dynamic") and patcher.is_dynamic()
     model.load_model_weights(dict(tensors), "", **({"assign": True} if dynamic else {}))
     patcher.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, "uniavgen", before_sampling)
+    patcher.add_callback_with_key(CallbacksMP.ON_LOAD, "uniavgen", patch_the_rest)
     patcher.cached_patcher_init = (load_patcher, (read, dtype))
     return patcher
 

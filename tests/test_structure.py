@@ -27,6 +27,7 @@ LAYERS = {
     "config": set(),
     "types": {"config"},
     "geometry": {"config", "types"},
+    "lora": set(),
     "media": set(),
     "text": {"geometry", "types", "config"},
     "audio": {"media", "geometry", "types", "config"},

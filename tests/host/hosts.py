@@ -104,7 +104,7 @@ def run_inside(host: Host, folder: Path, script: str, *arguments: str) -> dict[s
     pack = folder / "uniavgen"
     pack.symlink_to(ROOT, target_is_directory=True)
     command = [host.python, str(Path(__file__).with_name(script)), str(host.path), str(pack), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, env=clean_environment())
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900, env=clean_environment())
     assert done.returncode == 0, done.stderr[-4000:]
     return json.loads(done.stdout.splitlines()[-1])
 

@@ -1,0 +1,71 @@
+"""UniAVGen LoRA Loader: LoRAs of Wan2.2-5B and of UniAVGen in every spelling, with a word on each key."""
+
+from __future__ import annotations
+
+import logging
+
+import comfy.utils
+import folder_paths
+from comfy_api.latest import io
+
+from .adapter_lora import add_lora
+from .adapter_model import config_of_model
+
+REFUSE, LEAVE_OUT = "refuse", "leave out"
+SHOWN = 5
+
+
+class UniAVGenLora(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="UniAVGenLora",
+            display_name="UniAVGen LoRA Loader",
+            category="UniAVGen",
+            description="Adds a LoRA made for Wan2.2-5B (the video branch) or for UniAVGen, whatever the trainer calls "
+            "the layers. ComfyUI's own LoRA loaders take those that begin with diffusion_model. or lora_unet_.",
+            inputs=[
+                io.Model.Input("model", tooltip="From 'Load UniAVGen'."),
+                io.Combo.Input("lora", options=lora_choices(), tooltip="A .safetensors file in models/loras."),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=-100.0,
+                    max=100.0,
+                    step=0.01,
+                    tooltip="How much of it is added; negative takes it away.",
+                ),
+                io.Combo.Input(
+                    "unknown_keys",
+                    options=[REFUSE, LEAVE_OUT],
+                    default=REFUSE,
+                    tooltip="What to do if the file holds something that changes nothing here, such as layers that "
+                    "only other Wan models have: stop, or go on without it and list it.",
+                ),
+            ],
+            outputs=[
+                io.Model.Output(display_name="MODEL", tooltip="With the LoRA."),
+                io.String.Output(display_name="left out", tooltip="Keys of the file that change nothing, one a line."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, model, lora: str, strength: float, unknown_keys: str) -> io.NodeOutput:
+        config_of_model(model)
+        path = folder_paths.get_full_path_or_raise("loras", lora)
+        tensors = comfy.utils.load_torch_file(path, safe_load=True)
+        patched, idle = add_lora(model, tensors, strength)
+        if idle and (unknown_keys == REFUSE or len(idle) == len(tensors)):
+            more = f" and {len(idle) - SHOWN} more" if len(idle) > SHOWN else ""
+            raise ValueError(
+                f"{len(idle)} of the {len(tensors)} keys of {lora} change nothing in this model: "
+                f"{', '.join(idle[:SHOWN])}{more}. "
+                + ("It was made for another one" if len(idle) == len(tensors) else f"Choose '{LEAVE_OUT}' to go on")
+            )
+        for key in idle:
+            logging.warning("%s: %s changes nothing in this model", lora, key)
+        return io.NodeOutput(patched, "\n".join(idle))
+
+
+def lora_choices() -> list[str]:
+    return [name for name in folder_paths.get_filename_list("loras") if name.endswith(".safetensors")]
