@@ -13,6 +13,7 @@ from ..uniavgen_core.parts import INDEX, PARTS, Part
 from .files import model_path
 
 USUAL = [part for part in PARTS if part.usual]
+LICENCES = ", ".join(dict.fromkeys(part.licence for part in USUAL))
 USUAL_SIZE = in_bytes(sum(part.about for part in USUAL))
 
 

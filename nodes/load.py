@@ -11,7 +11,7 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from ..uniavgen_core.tiny import load_tiny
 from .adapter_model import load_patcher, read_file
 from .adapter_tiny import TinyClip, TinyVae, preview_colours
-from .download import USUAL_SIZE, published_model
+from .download import LICENCES, USUAL_SIZE, published_model
 from .files import PUBLISHED, TINY, model_choices, model_path
 
 VocoderSocket = io.Custom("UNIAVGEN_VOCODER")
@@ -52,7 +52,7 @@ class LoadUniAVGen(io.ComfyNode):
                     default=False,
                     optional=True,
                     tooltip=f"With '{PUBLISHED}': fetches what is missing of model, vocoder and vocabulary from "
-                    f"Hugging Face, {USUAL_SIZE} in all. Cancelling keeps what has arrived.",
+                    f"Hugging Face, {USUAL_SIZE} in all (licences: {LICENCES}). Cancelling keeps what has arrived.",
                 ),
             ],
             outputs=[

@@ -232,7 +232,12 @@ def _alone(file: HubFile) -> Iterator[None]:
     """Keeps a second download off the file; the hidden folder goes when nothing is left in it."""
     from filelock import FileLock, Timeout
 
-    file.staged.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        file.staged.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"nothing can be written to {file.folder} ({error.strerror}): check its rights, or choose another folder"
+        ) from error
     lock = file.staged.with_suffix(".lock")
     try:
         with FileLock(lock, timeout=0):

@@ -32,19 +32,20 @@ def in_words(repository: str, revision: str | None, target: Path | None = None) 
 
 
 def _sentence(error: Exception, repository: str, revision: str | None, target: Path | None) -> str | None:
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+    from huggingface_hub.errors import OfflineModeIsEnabled
 
     if isinstance(error, OfflineModeIsEnabled):
         return f"{repository} cannot be reached because HF_HUB_OFFLINE is set: unset it to download"
-    if isinstance(error, HfHubHTTPError) and error.response is not None:
-        return _answer(error, error.response.status_code, repository, revision, target)
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status is not None:
+        return _answer(error, status, repository, revision, target)
     if isinstance(error, OSError) and error.errno in FULL:
         return f"the disk of {target} is full: free some space and ask again; what has arrived is kept"
+    if isinstance(error, json.JSONDecodeError):
+        return f"something else than the Hugging Face Hub answered for {repository}: check the network's login page"
     if _is_network(error):
         reason = (str(error).splitlines() or [""])[0] or type(error).__name__
         return f"there is no connection to the Hugging Face Hub for {repository} ({reason}): check the network, {AGAIN}"
-    if isinstance(error, json.JSONDecodeError):
-        return f"something else than the Hugging Face Hub answered for {repository}: check the network's login page"
     if isinstance(error, UnicodeEncodeError):
         return "the token of HF_TOKEN or `hf auth login` holds characters that no token has: set it again"
     return None
