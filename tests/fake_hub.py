@@ -23,6 +23,7 @@ class Hub:
     answers: path or repository -> (status, X-Error-Code, body) in place of a right answer
     cut: path -> bytes after which the connection breaks, for good
     stall: path -> bytes after which nothing comes until ``go`` is set
+    cdn: the address that large files are sent from instead
     """
 
     url: str = ""
@@ -35,10 +36,12 @@ class Hub:
     cut: dict[str, int] = field(default_factory=dict)
     stall: dict[str, int] = field(default_factory=dict)
     ranges: bool = True
+    cdn: str = ""
     stalled: threading.Event = field(default_factory=threading.Event)
     go: threading.Event = field(default_factory=threading.Event)
     asked: list[tuple[str, str | None]] = field(default_factory=list)  # path, range
     tokens: set[str | None] = field(default_factory=set)
+    cdn_tokens: set[str | None] = field(default_factory=set)
 
     def listing(self, repository: str) -> dict:
         """As the Hub describes a repository and its files."""
@@ -67,6 +70,12 @@ class Handler(BaseHTTPRequestHandler):
         if path == "api/agent-harnesses":  # huggingface_hub asks this of its own accord
             self.answer(404)
             return
+        if path.startswith("cdn/"):
+            repository, _, name = path.removeprefix("cdn/").partition("/resolve/")
+            hub.asked.append((name, self.headers.get("Range")))
+            hub.cdn_tokens.add(self.headers.get("Authorization"))
+            self.send_file(name, hub.files[repository][name])
+            return
         hub.tokens.add(self.headers.get("Authorization"))
         if path.startswith("api/models/"):
             repository, _, revision = path.removeprefix("api/models/").partition("/revision/")
@@ -81,6 +90,12 @@ class Handler(BaseHTTPRequestHandler):
             return
         repository, _, rest = path.partition("/resolve/")
         commit, _, name = rest.partition("/")
+        if hub.cdn and len(hub.files[repository][name]) > hub.lfs_from:
+            self.send_response(302)
+            self.send_header("Location", f"{hub.cdn}/cdn/{repository}/resolve/{name}")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         hub.asked.append((name, self.headers.get("Range")))
         if name in hub.answers:
             self.answer(*hub.answers[name])

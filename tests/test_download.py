@@ -297,6 +297,18 @@ def test_a_broken_connection_goes_on_where_it_broke(fetched, hub: Hub, models: P
     assert not list(models.rglob(STAGING))
 
 
+def test_large_files_come_from_elsewhere_which_does_not_see_the_token(fetched, hub: Hub, models: Path) -> None:
+    data = hub.files[BUNDLE][SHARD]
+    kept = staged(models, data)
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(data[:5_000])
+    hub.cdn = hub.url.replace("127.0.0.1", "localhost")
+    assert fetched("model")[0] == 0
+    assert (models / "uniavgen" / SHARD).read_bytes() == data
+    assert hub.ranges_of(SHARD) == ["bytes=5000-"]
+    assert hub.cdn_tokens == {None}
+
+
 def test_a_server_that_cannot_go_on_begins_anew(fetched, hub: Hub, models: Path) -> None:
     data = hub.files[BUNDLE][SHARD]
     kept = staged(models, data)

@@ -34,7 +34,7 @@ def test_ids_with_the_published_vocabulary() -> None:
     if not path:
         warnings.warn("ids not checked: set UNIAVGEN_VOCAB to vocab.txt of F5-TTS Emilia_ZH_EN_pinyin", stacklevel=1)
         pytest.skip("UNIAVGEN_VOCAB names no vocabulary: ids are not checked")
-    vocabulary = Vocabulary.from_file(path)
+    vocabulary = Vocabulary.released(path)
     assert len(vocabulary) == 2545
     for case in CASES:
         assert vocabulary.encode(case["tokens"]) == case["ids"], case["text"]

@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> None:
     """The command. Raises ``ValueError`` or ``OSError`` with a sentence, and ``KeyboardInterrupt`` with another."""
     import huggingface_hub  # noqa: F401  before Ctrl-C is an exception, which an import could swallow
 
-    for sent in (signal.SIGINT, signal.SIGTERM):
+    for sent in (getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)):
         if callable(signal.getsignal(sent)):
             signal.signal(sent, signal.default_int_handler)
     try:

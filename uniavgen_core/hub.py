@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -26,6 +27,8 @@ STAGING = ".uniavgen-download"
 MARGIN = 256 * 2**20  # bytes a disk keeps free
 CHUNK = 16 * 2**20
 TIMEOUT = 30.0  # seconds the Hub has to list a repository
+
+_CHECKSUM = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
 
 Watch = Callable[[int, int], None]  # bytes done, bytes in all; what it raises ends the download
 
@@ -135,7 +138,7 @@ def _listing(part: Part, info: object, folder: Path) -> Listing:
             checksum = sibling.lfs.sha256 if sibling.lfs else sibling.blob_id
             if any(step in ("", ".", "..") or set(step) & set("\\:") for step in name.split("/")):
                 raise ValueError(f"{part.repository} holds {path!r}, which would leave its folder, so it is refused")
-            if not checksum or sibling.size is None:
+            if not _CHECKSUM.fullmatch(checksum or "") or sibling.size is None:
                 raise ValueError(f"the hub tells no checksum of {path} in {part.repository}, so it is not fetched")
             files.append(
                 HubFile(part.repository, info.sha, path, folder, name, sibling.size, checksum, part.text_sha256)
