@@ -8,10 +8,11 @@ from pathlib import Path
 
 import folder_paths
 
+from ..uniavgen_core.parts import OWN_FOLDER
 from ..uniavgen_core.text.vocabulary import Vocabulary
 
 TINY = "tiny (built in)"
-OWN_FOLDER = "uniavgen"
+PUBLISHED = "UniAVGen (published)"
 MODEL_FOLDERS = (OWN_FOLDER, "diffusion_models")
 VOCABULARY = "vocab.txt"
 _SHARD = re.compile(r"-\d+-of-\d+(?=\.safetensors$)")
@@ -23,10 +24,11 @@ def register_folder() -> None:
 
 
 def model_choices() -> list[str]:
-    """The built-in model, and every .safetensors file in the model folders; shards count as their index."""
+    """The built-in model, the published one, and every .safetensors file in the model folders; shards count as their
+    index."""
     names = [name for folder in MODEL_FOLDERS for name in folder_paths.get_filename_list(folder)]
     weights = (name for name in names if name.endswith(".safetensors"))
-    return [TINY, *dict.fromkeys(as_index(name) for name in weights)]
+    return [TINY, PUBLISHED, *dict.fromkeys(as_index(name) for name in weights)]
 
 
 def as_index(name: str) -> str:
@@ -44,12 +46,13 @@ def model_path(choice: str) -> Path:
 
 
 def released_vocabulary() -> Vocabulary:
-    """The vocabulary the published weights speak by. Raises ``ValueError`` if it was not downloaded."""
+    """The vocabulary the published weights speak by. Raises ``ValueError`` if it is missing or another."""
     found = folder_paths.get_full_path(OWN_FOLDER, VOCABULARY)
     if not found:
         folder = folder_paths.get_folder_paths(OWN_FOLDER)[0]
         raise ValueError(
             f"the speech vocabulary is missing: download {VOCABULARY} of F5-TTS (Emilia_ZH_EN_pinyin, 2545 lines) "
-            f"to {folder}, or use the CLIP of the built-in tiny model"
+            f"to {folder}, by 'download' of Load UniAVGen, by `python -m uniavgen_core download vocabulary` or by "
+            "hand; or use the CLIP of the built-in tiny model"
         )
-    return Vocabulary.from_file(found)
+    return Vocabulary.released(found)

@@ -11,7 +11,8 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from ..uniavgen_core.tiny import load_tiny
 from .adapter_model import load_patcher, read_file
 from .adapter_tiny import TinyClip, TinyVae, preview_colours
-from .files import TINY, model_choices, model_path
+from .download import LICENCES, USUAL_SIZE, published_model
+from .files import PUBLISHED, TINY, model_choices, model_path
 
 VocoderSocket = io.Custom("UNIAVGEN_VOCODER")
 
@@ -36,8 +37,8 @@ class LoadUniAVGen(io.ComfyNode):
                     "file",
                     options=model_choices(),
                     default=TINY,
-                    tooltip="Weights in models/uniavgen or models/diffusion_models, or the built-in tiny model, which "
-                    "needs no download and shows that everything runs.",
+                    tooltip="Weights in models/uniavgen or models/diffusion_models, the published ones among them; or "
+                    "the built-in tiny model, which needs no download and shows that everything runs.",
                 ),
                 io.Combo.Input(
                     "weight_dtype",
@@ -45,6 +46,13 @@ class LoadUniAVGen(io.ComfyNode):
                     default="default",
                     tooltip="Number format of the weights in memory. Default lets ComfyUI choose; fp8 halves the "
                     "memory of bf16 and costs some accuracy.",
+                ),
+                io.Boolean.Input(
+                    "download",
+                    default=False,
+                    optional=True,
+                    tooltip=f"With '{PUBLISHED}': fetches what is missing of model, vocoder and vocabulary from "
+                    f"Hugging Face, {USUAL_SIZE} in all (licences: {LICENCES}). Cancelling keeps what has arrived.",
                 ),
             ],
             outputs=[
@@ -56,13 +64,14 @@ class LoadUniAVGen(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, file: str, weight_dtype: str) -> io.NodeOutput:
+    def execute(cls, file: str, weight_dtype: str, download: bool = False) -> io.NodeOutput:
         dtype = WEIGHT_DTYPES[weight_dtype]
         if file == TINY:
             tiny = load_tiny()
             model = load_patcher(lambda: (tiny.model.state_dict(), tiny.model.config), dtype)
             model.model.latent_format.set_colours(*preview_colours(tiny.vae))
             return io.NodeOutput(model, TinyClip(tiny), TinyVae(tiny), tiny.vocoder)
-        model = load_patcher(partial(read_file, model_path(file)), dtype)
+        path = published_model(download) if file == PUBLISHED else model_path(file)
+        model = load_patcher(partial(read_file, path), dtype)
         absent = (ExecutionBlocker(f"{file} holds no {part}: {how}") for part, how in ELSEWHERE.items())
         return io.NodeOutput(model, *absent)

@@ -52,7 +52,12 @@ LAYERS = {
         "types",
         "config",
     },
+    "parts": {"text"},
+    "hub_errors": set(),
+    "hub": {"parts", "hub_errors", "text"},
+    "download": {"hub", "parts"},
     "__main__": {
+        "download",
         "pipeline",
         "windows",
         "tiny",

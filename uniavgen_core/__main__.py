@@ -1,5 +1,7 @@
 """The command line: `python -m uniavgen_core TASK --caption "..." --output out.mp4`, and what the task works on.
 
+`python -m uniavgen_core download` fetches the published files.
+
 Exit codes: 0 done, 2 something about the request is wrong (one sentence on stderr), 130 interrupted.
 """
 
@@ -47,8 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         options = build_parser().parse_args(arguments)
         options.run(options)
-    except KeyboardInterrupt:
-        print("interrupted: no file was written", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(f"interrupted: {str(stop) or 'no file was written'}", file=sys.stderr)
         return INTERRUPTED
     except MemoryError:
         print("error: there is not enough memory: ask for a smaller or shorter clip", file=sys.stderr)
@@ -238,6 +240,7 @@ class Help(argparse.ArgumentDefaultsHelpFormatter):
 
 
 def build_parser() -> argparse.ArgumentParser:
+    from .download import add_download
     from .sampling import Guidance
 
     release = Guidance()
@@ -254,6 +257,7 @@ def build_parser() -> argparse.ArgumentParser:
                 "--original-level", type=float, default=0.0, help="of the video's own sound, 1 as it was"
             )
         task.set_defaults(run=run, **{option: None for option in FILES if option not in files})
+    add_download(tasks, formatter_class=Help, allow_abbrev=False)
     return parser
 
 

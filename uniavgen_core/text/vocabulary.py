@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+RELEASED_SHA256 = "4e173934be56219eb38759fa8d4c48132d5a34454f0c44abce409bcf6a07ec46"  # with LF line ends
 UNKNOWN = 0  # released behaviour: an unknown token is looked up as line 0, the space
 
 
@@ -42,6 +44,16 @@ class Vocabulary:
         except ValueError as error:
             raise ValueError(f"{path} is {error}") from error
 
+    @classmethod
+    def released(cls, path: str | Path) -> Vocabulary:
+        """The vocabulary the published weights speak by. Raises ``ValueError`` for any other, or ``OSError``."""
+        if text_sha256(Path(path).read_bytes()) != RELEASED_SHA256:
+            raise ValueError(
+                f"{path} is not the vocabulary of the published weights, which would speak wrong words by it: remove "
+                "it and fetch the right one with `python -m uniavgen_core download vocabulary`"
+            )
+        return cls.from_file(path)
+
     def __len__(self) -> int:
         return len(self.entries)
 
@@ -52,3 +64,8 @@ class Vocabulary:
     def unknown(self, tokens: Iterable[str]) -> list[str]:
         """The distinct tokens that are not in the vocabulary, in the order they occur."""
         return [token for token in dict.fromkeys(tokens) if token not in self._ids]
+
+
+def text_sha256(data: bytes) -> str:
+    """SHA-256 of a text, the same for LF and CRLF line ends."""
+    return hashlib.sha256(data.replace(b"\r\n", b"\n")).hexdigest()

@@ -1,0 +1,53 @@
+"""The published files, fetched on the user's word under the host's progress bar."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import comfy.model_management
+import comfy.utils
+import folder_paths
+
+from ..uniavgen_core.hub import fetch, in_bytes, is_here, list_parts
+from ..uniavgen_core.parts import INDEX, PARTS, Part
+from .files import model_path
+
+USUAL = [part for part in PARTS if part.usual]
+LICENCES = ", ".join(dict.fromkeys(part.licence for part in USUAL))
+USUAL_SIZE = in_bytes(sum(part.about for part in USUAL))
+
+
+def published_model(download: bool) -> Path:
+    """The index of the published weights; with ``download`` whatever is missing of the usual parts is fetched first.
+
+    Raises ``ValueError`` with a sentence where the weights are missing and not to be fetched, or cannot be.
+    """
+    missing = [part for part in USUAL if not any(is_here(part, folder) for folder in folders(part.folder))]
+    if missing and download:
+        fetch_parts(missing)
+    elif any(part.sign == INDEX for part in missing):
+        models = folders(missing[0].folder)[0].parent
+        raise ValueError(
+            f"the published model is not in {models}: switch 'download' on to fetch {USUAL_SIZE} from Hugging Face, or "
+            f"run `python -m uniavgen_core download --to {models}` in the folder of this custom node, or put the files "
+            f"of {missing[0].repository} into {folders(missing[0].folder)[0]}"
+        )
+    return model_path(INDEX)
+
+
+def fetch_parts(parts: list[Part]) -> None:
+    """Fetches parts into the host's first folder for each; the host's cancelling ends it."""
+    listings = list_parts(parts, lambda name: folders(name)[0], {})
+    files = [file for listing in listings for file in listing.files if not file.is_there()]
+    bar = comfy.utils.ProgressBar(sum(file.size for file in files))
+
+    def watch(done: int, total: int) -> None:
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        bar.update_absolute(done, total)
+
+    fetch(files, watch)
+
+
+def folders(name: str) -> list[Path]:
+    """The host's folders for a kind of model."""
+    return [Path(folder) for folder in folder_paths.get_folder_paths(name)]
