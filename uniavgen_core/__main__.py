@@ -238,6 +238,7 @@ class Help(argparse.ArgumentDefaultsHelpFormatter):
 
 
 def build_parser() -> argparse.ArgumentParser:
+    from .convert import add_convert
     from .sampling import Guidance
 
     release = Guidance()
@@ -254,6 +255,7 @@ def build_parser() -> argparse.ArgumentParser:
                 "--original-level", type=float, default=0.0, help="of the video's own sound, 1 as it was"
             )
         task.set_defaults(run=run, **{option: None for option in FILES if option not in files})
+    add_convert(tasks, formatter_class=Help, allow_abbrev=False)
     return parser
 
 

@@ -91,6 +91,16 @@ def missing_packages(python: str, path: Path) -> list[str]:
     return subprocess.run([python, "-c", script, *names], capture_output=True, text=True, check=True).stdout.split()
 
 
+def measure(host: Host, packs: Path, script: str) -> dict[str, Any]:
+    """What a script beside this file prints about this pack, linked into ``packs``, in the host's Python."""
+    pack = packs / "uniavgen"
+    pack.symlink_to(ROOT, target_is_directory=True)
+    command = [host.python, str(Path(__file__).with_name(script)), str(host.path), str(pack)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900, env=clean_environment())
+    assert done.returncode == 0, done.stderr[-4000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
 def clean_environment() -> dict[str, str]:
     """Without the paths of the test run, so that the pack must find its own modules."""
     return {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PYTEST"))}
