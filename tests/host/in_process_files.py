@@ -130,6 +130,39 @@ def save_and_load(files: Files) -> dict[str, Any]:
     return measured
 
 
+def read_by_the_host(files: Files) -> dict[str, Any]:
+    """The bundle's other parts, small and converted, in the host's own classes."""
+    import comfy.latent_formats
+    import comfy.ops
+    import torch
+    from comfy.ldm.wan.vae2_2 import WanVAE
+    from comfy.text_encoders.t5 import T5
+
+    parts = json.loads((Path(__file__).parents[1] / "data" / "released_parts.json").read_text())
+    tokenizer = files.folder / "spiece.model"
+    tokenizer.write_bytes(b"pieces")
+    read_back = {}
+    for part in ("text_encoder", "vae"):
+        weights = {name: torch.randn(shape) for name, shape in parts[part].items()}
+        torch.save(weights, files.folder / f"{part}.pth")
+        target = files.folder / f"{part}.safetensors"
+        files.convert(files.folder / f"{part}.pth", target, "same", tokenizer)
+        read_back[part] = read(target)[0]
+    sizes = {"num_layers": 3, "d_model": 64, "d_kv": 16, "num_heads": 4, "d_ff": 96, "vocab_size": 50}
+    kind = {"dense_act_fn": "gelu_pytorch_tanh", "is_gated_act": True, "model_type": "umt5"}
+    text_encoder = T5(sizes | kind, torch.float32, "cpu", comfy.ops.manual_cast)
+    vae = WanVAE(dim=8, dec_dim=8, z_dim=48, temperal_downsample=[False, True, True])
+    del read_back["text_encoder"]["spiece_model"]  # which goes to the tokenizer
+    text_encoder.load_state_dict(read_back["text_encoder"], strict=True)
+    vae.load_state_dict(read_back["vae"], strict=True)
+    latents = comfy.latent_formats.Wan22()
+    off = [
+        float((getattr(latents, name).flatten() - torch.tensor(parts[name])).abs().max())
+        for name in ("latents_mean", "latents_std")
+    ]
+    return {"latent constants off": max(off)}
+
+
 def refusals(files: Files) -> dict[str, str]:
     import comfy.quant_ops
 
@@ -149,7 +182,11 @@ def main() -> None:
     with torch.inference_mode(), tempfile.TemporaryDirectory() as folder:
         files = Files(Bench(nodes, pack), Path(folder))
         write_variants(files)
-        measured = {name: x for part in (run_variants, save_and_load, refusals) for name, x in part(files).items()}
+        measured = {
+            name: x
+            for part in (run_variants, save_and_load, read_by_the_host, refusals)
+            for name, x in part(files).items()
+        }
     print(json.dumps(measured))
 
 

@@ -42,6 +42,11 @@ def test_what_the_host_saves_is_loaded_again(measured, name):
     assert measured[f"saved {name}"] < 1e-5
 
 
+def test_the_hosts_text_encoder_and_vae_take_the_released_weights(measured):
+    """Names and shapes strictly (the script fails otherwise), and the same normalisation of latents."""
+    assert measured["latent constants off"] < 1e-6
+
+
 REFUSED = {
     "undescribed": "surplus (96): a2v_blocks.0.k.weight_scale",
     "torn": "torn.safetensors has a damaged description of its quantised layers",

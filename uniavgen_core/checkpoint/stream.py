@@ -19,7 +19,7 @@ from .errors import CheckpointError
 from .names import Shape
 from .reading import Stored, locate
 
-PIECE = 1 << 22  # numbers that are read at once
+PIECE = 1 << 20  # numbers that are read at once
 DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
