@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from math import sqrt
+from math import isfinite, sqrt
 
 import torch
 from torch import Tensor
@@ -37,10 +37,10 @@ class Loss:
     def add(self, old: Tensor, new: Tensor) -> None:
         """Two pieces in float32."""
         error = new - old
-        self.squares += float(old.square().sum(dtype=torch.float64))
-        self.squared_error += float(error.square().sum(dtype=torch.float64))
-        self.largest = max(self.largest, float(old.abs().max()))
-        self.largest_error = max(self.largest_error, float(error.abs().max()))
+        self.squares += float(torch.dot(old, old))
+        self.squared_error += float(torch.dot(error, error))
+        self.largest = max(self.largest, largest(old, self.name))
+        self.largest_error = max(self.largest_error, largest(error, self.name))
 
     @property
     def relative(self) -> float:
@@ -90,19 +90,18 @@ class Conversion:
         return matrix and self.quantised is not None and self.quantised.fullmatch(name) is not None
 
     def cast(self, name: str, dtype: torch.dtype) -> Iterator[Tensor]:
-        before = self.source.layouts[name].dtype
         loss = self._loss(name, dtype)
         for piece in self.source.pieces(name):
-            if dtype != before:
-                old, piece = numbers(piece, name), piece.to(dtype)
-                loss.add(old, piece.float())
-            yield piece
+            new = piece.to(dtype)
+            if dtype != piece.dtype:
+                loss.add(piece.float(), new.float())
+            yield new
 
     def in_fp8(self, name: str) -> Iterator[Tensor]:
         """Scale, weight and description: two readings, because the scale follows from the largest number."""
         loss = self._loss(name, FP8)
-        largest = max((float(numbers(piece, name).abs().max()) for piece in self.source.pieces(name)), default=0.0)
-        scale = torch.tensor(largest / LARGEST if largest else 1.0)
+        most = max((largest(piece.float(), name) for piece in self.source.pieces(name)), default=0.0)
+        scale = torch.tensor(most / LARGEST if most else 1.0)
         yield scale
         for piece in self.source.pieces(name):
             old = piece.float()
@@ -117,11 +116,9 @@ class Conversion:
         return loss
 
 
-def numbers(piece: Tensor, name: str) -> Tensor:
-    """In float32. Raises ``CheckpointError`` for what no weight can be."""
-    piece = piece.float()
-    if not piece.isfinite().all():
-        raise CheckpointError(
-            f"{name} holds numbers that are NaN or infinite: the source is damaged, download it again"
-        )
-    return piece
+def largest(piece: Tensor, name: str) -> float:
+    """The largest absolute number of a piece in float32. Raises ``CheckpointError`` for what no weight can be."""
+    found = max(abs(float(end)) for end in piece.aminmax())
+    if not isfinite(found):
+        raise CheckpointError(f"{name} holds numbers that are NaN or infinite: download it again")
+    return found
