@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import comfy.conds
@@ -21,7 +20,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import CallbacksMP, WrapperExecutor, WrappersMP, get_all_wrappers
 from torch import Tensor
 
-from ..uniavgen_core.checkpoint import check_names, check_numbers, config_of, load_state_dict, shapes_of
+from ..uniavgen_core.checkpoint import CONFIG_KEY
 from ..uniavgen_core.config import ModelConfig
 from ..uniavgen_core.model.joint import JointModel
 from ..uniavgen_core.model.memory import Estimate, Run
@@ -42,6 +41,7 @@ from .adapter_conditioning import (
 )
 from .adapter_latent import Pack, UniAVGenLatentFormat
 from .adapter_lora import patch_the_rest
+from .adapter_weights import check_loaded
 
 SIGMA_ROUNDING = 1e-3
 PACK_BYTES = 16 * 4  # float32 copies of the packed latent: noise, mask, steps and velocities of a sampler
@@ -193,13 +193,20 @@ class UniAVGenModelConfig(comfy.supported_models_base.BASE):
     def get_model(self, state_dict: dict[str, Tensor], prefix: str = "", device: Any = None) -> UniAVGenModel:
         return UniAVGenModel(self, device=device)
 
+    def process_unet_state_dict_for_saving(self, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What 'Save Model' writes: it takes no metadata, so the configuration goes into a tensor."""
+        text = self.unet_config["model_config"].to_json().encode()
+        return super().process_unet_state_dict_for_saving(
+            {**state_dict, CONFIG_KEY: torch.tensor(list(text), dtype=torch.uint8)}
+        )
+
 
 def before_sampling(
     executor: WrapperExecutor, noise: Any, latent: Any, sampler: Any, sigmas: Any, mask: Any, *rest: Any, **named: Any
 ):
     """Tells the latent format what is in the pack of a run, and lets its steps share what does not change.
 
-    Raises ``ValueError`` for latents of another family.
+    Raises ``ValueError`` for latents or conditionings of another family.
     """
     falling = sigmas[1:] < sigmas[:-1]
     if not falling.all() or sigmas[0] > 1 + SIGMA_ROUNDING or sigmas[-1] < 0:
@@ -208,9 +215,12 @@ def before_sampling(
             "from at most 1 to 0, as 'UniAVGen Schedule' or 'BasicScheduler' (simple, normal) make them"
         )
     guider = executor.class_obj
-    guider.model_patcher.model.latent_format.pack = Pack.of(named["latent_shapes"], mask)
-    with kept_during_a_run(guider.conds.values()):
-        guider.model_patcher.model.run = run_of(guider.model_patcher.model.latent_format.pack, guider.conds.values())
+    model, conditionings = guider.model_patcher.model, guider.conds.values()
+    for entry in (entry for entries in conditionings for entry in entries):
+        check(entry, model.config)
+    model.latent_format.pack = Pack.of(named["latent_shapes"], mask)
+    with kept_during_a_run(conditionings):
+        model.run = run_of(model.latent_format.pack, conditionings)
         return executor(noise, latent, sampler, sigmas, mask, *rest, **named)
 
 
@@ -233,16 +243,6 @@ def run_of(pack: Pack, conditionings: Iterable[list[dict[str, Any]]]) -> Run:
     )
 
 
-def read_file(path: Path) -> tuple[dict[str, Tensor], ModelConfig]:
-    """Weights and configuration in a file or behind an index. Raises ``CheckpointError`` if they do not fit."""
-    tensors, metadata = load_state_dict(path)
-    config = config_of(metadata)
-    expected = JointModel(config, device="meta").state_dict()
-    check_names(shapes_of(tensors), shapes_of(expected), path.name)
-    check_numbers(tensors, expected, path.name)
-    return tensors, config
-
-
 def load_patcher(
     read: Callable[[], tuple[dict[str, Tensor], ModelConfig]], dtype: torch.dtype | None, disable_dynamic: bool = False
 ) -> ModelPatcher:
@@ -251,14 +251,17 @@ def load_patcher(
     The host calls this again, with ``disable_dynamic``, when it needs the model without its dynamic memory.
     """
     tensors, config = read()
+    quant_config = comfy.utils.detect_layer_quantization(tensors, "")
     device, offload = comfy.model_management.get_torch_device(), comfy.model_management.unet_offload_device()
     dtype = dtype or comfy.model_management.unet_dtype(
         model_params=comfy.utils.calculate_parameters(tensors),
         supported_dtypes=DTYPES,
-        weight_dtype=comfy.utils.weight_dtype(tensors),
+        weight_dtype=None if quant_config else comfy.utils.weight_dtype(tensors),
     )
     model_config = UniAVGenModelConfig({"model_config": config})
-    model_config.set_inference_dtype(dtype, comfy.model_management.unet_manual_cast(dtype, device, DTYPES))
+    model_config.quant_config = quant_config
+    cast_from = None if quant_config else dtype  # quantised layers always compute in another format
+    model_config.set_inference_dtype(dtype, comfy.model_management.unet_manual_cast(cast_from, device, DTYPES))
     model = model_config.get_model(tensors)
     dynamic_class = getattr(comfy.model_patcher, "CoreModelPatcher", ModelPatcher)  # not in ComfyUI before 0.33
     patcher = (ModelPatcher if disable_dynamic else dynamic_class)(model, load_device=device, offload_device=offload)
@@ -266,6 +269,7 @@ def load_patcher(
         model.to(offload)
     dynamic = hasattr(patcher, "is_dynamic") and patcher.is_dynamic()
     model.load_model_weights(dict(tensors), "", **({"assign": True} if dynamic else {}))
+    check_loaded(model.diffusion_model, tensors)
     patcher.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, "uniavgen", before_sampling)
     patcher.add_callback_with_key(CallbacksMP.ON_LOAD, "uniavgen", patch_the_rest)
     patcher.cached_patcher_init = (load_patcher, (read, dtype))

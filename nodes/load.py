@@ -9,8 +9,9 @@ from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..uniavgen_core.tiny import load_tiny
-from .adapter_model import load_patcher, read_file
+from .adapter_model import load_patcher
 from .adapter_tiny import TinyClip, TinyVae, preview_colours
+from .adapter_weights import read_file
 from .download import LICENCES, USUAL_SIZE, published_model
 from .files import PUBLISHED, TINY, model_choices, model_path
 
@@ -72,6 +73,6 @@ class LoadUniAVGen(io.ComfyNode):
             model.model.latent_format.set_colours(*preview_colours(tiny.vae))
             return io.NodeOutput(model, TinyClip(tiny), TinyVae(tiny), tiny.vocoder)
         path = published_model(download) if file == PUBLISHED else model_path(file)
-        model = load_patcher(partial(read_file, path), dtype)
+        model = load_patcher(partial(read_file, path, dtype), dtype)
         absent = (ExecutionBlocker(f"{file} holds no {part}: {how}") for part, how in ELSEWHERE.items())
         return io.NodeOutput(model, *absent)

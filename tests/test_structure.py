@@ -35,6 +35,7 @@ LAYERS = {
     "model": {"geometry", "types", "config"},
     "sampling": {"model", "geometry", "types", "config"},
     "checkpoint": {"model", "geometry", "types", "config"},
+    "convert": {"checkpoint"},
     "bundle": {"model", "text", "types"},
     "tiny": {"bundle", "checkpoint", "model", "text", "audio", "video", "geometry", "types", "config"},
     "task": {"audio", "geometry", "types"},
@@ -69,6 +70,7 @@ LAYERS = {
         "types",
         "config",
         "checkpoint",
+        "convert",
     },
 }
 

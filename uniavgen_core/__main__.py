@@ -240,6 +240,7 @@ class Help(argparse.ArgumentDefaultsHelpFormatter):
 
 
 def build_parser() -> argparse.ArgumentParser:
+    from .convert import add_convert
     from .download import add_download
     from .sampling import Guidance
 
@@ -257,7 +258,8 @@ def build_parser() -> argparse.ArgumentParser:
                 "--original-level", type=float, default=0.0, help="of the video's own sound, 1 as it was"
             )
         task.set_defaults(run=run, **{option: None for option in FILES if option not in files})
-    add_download(tasks, formatter_class=Help, allow_abbrev=False)
+    for add in (add_download, add_convert):
+        add(tasks, formatter_class=Help, allow_abbrev=False)
     return parser
 
 

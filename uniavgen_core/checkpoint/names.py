@@ -1,0 +1,73 @@
+"""Whether tensors are those of a model: names, shapes, and that they are numbers of a network."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Mapping
+
+from torch import Tensor
+
+from .errors import CheckpointError, listing
+from .signatures import recognise
+
+PREFIXES = ("model.diffusion_model.", "diffusion_model.")  # how the host writes a diffusion model
+NAMES_OF_ANOTHER = 3  # listed when the file is known to be another model
+
+Shape = tuple[int, ...]
+
+
+def common_prefix(names: Iterable[str]) -> str:
+    """What the host put before all names, or nothing."""
+    names = list(names)
+    return next((prefix for prefix in PREFIXES if names and all(name.startswith(prefix) for name in names)), "")
+
+
+def check_names(found: Mapping[str, Iterable[int]], expected: Mapping[str, Iterable[int]], source: str) -> None:
+    """Compares tensor names and shapes. Raises ``CheckpointError`` that lists what is missing, surplus or misshapen,
+    and calls another model by its name.
+
+    source: what to call the weights, mostly the file's name
+    """
+    missing = [name for name in expected if name not in found]
+    surplus = [name for name in found if name not in expected]
+    misshapen = [
+        f"{name} {list(found[name])} instead of {list(shape)}"
+        for name, shape in expected.items()
+        if name in found and tuple(found[name]) != tuple(shape)
+    ]
+    other = recognise(found)
+    most = {} if other is None else {"most": NAMES_OF_ANOTHER}
+    faults = [
+        f"{kind} ({len(names)}): {listing(names, **most)}"
+        for kind, names in (("missing", missing), ("surplus", surplus), ("of another shape", misshapen))
+        if names
+    ]
+    if not faults:
+        return
+    if other is not None:
+        raise CheckpointError(f"{source} is {other.what}: {other.instead} ({'; '.join(faults)})")
+    raise CheckpointError(
+        f"the tensors of {source} are not those of the model. " + "; ".join(faults) + ". "
+        "Choose weights that were made for this model and this version"
+    )
+
+
+def check_numbers(
+    found: Mapping[str, Tensor], expected: Mapping[str, Tensor], source: str, quantised: Container[str] = ()
+) -> None:
+    """Raises ``CheckpointError`` if whole numbers stand in the place of weights, except in ``quantised`` layers."""
+    wrong = [
+        name
+        for name, tensor in expected.items()
+        if tensor.is_floating_point() and not found[name].is_floating_point()
+        if name.removesuffix(".weight") not in quantised
+    ]
+    if wrong:
+        raise CheckpointError(
+            f"{source} holds whole numbers instead of weights in {listing(wrong)}: choose a file in bf16, fp16, fp32 "
+            "or fp8"
+        )
+
+
+def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, Shape]:
+    """Name -> shape."""
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
