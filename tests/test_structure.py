@@ -34,6 +34,7 @@ LAYERS = {
     "model": {"geometry", "types", "config"},
     "sampling": {"model", "geometry", "types", "config"},
     "checkpoint": {"model", "geometry", "types", "config"},
+    "vocoder": {"checkpoint", "audio", "geometry", "types", "config"},
     "bundle": {"model", "text", "types"},
     "tiny": {"bundle", "checkpoint", "model", "text", "audio", "video", "geometry", "types", "config"},
     "task": {"audio", "geometry", "types"},
