@@ -66,7 +66,11 @@ def _from_hub(source: str, allow_download: bool) -> Path:
         root = snapshot_download(f"{owner}/{name}", allow_patterns=wanted, local_files_only=not allow_download)
     except Exception as error:  # network, rights, names, disk: the hub's client raises many kinds
         if allow_download:
-            raise CheckpointError(f"{source} could not be downloaded ({str(error).splitlines()[0]})") from error
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            raise CheckpointError(
+                f"{source} could not be downloaded ({reason}): check the name and the connection, or download its files "
+                "to a folder by other means"
+            ) from error
         raise CheckpointError(
             f"there is no folder {source}, nor a repository of that name in the Hugging Face cache: check the name, or "
             "allow the download"
