@@ -68,7 +68,7 @@ def _from_hub(source: str, allow_download: bool) -> Path:
         if allow_download:
             reason = next(iter(str(error).splitlines()), type(error).__name__)
             raise CheckpointError(
-                f"{source} could not be downloaded ({reason}): check the name and the connection, or download its files "
+                f"{source} could not be downloaded ({reason}): check its name and the connection, or fetch its files "
                 "to a folder by other means"
             ) from error
         raise CheckpointError(
