@@ -10,7 +10,7 @@ from torch import Tensor
 from ..uniavgen_core.vocoder import NeuralVocoder
 
 # Bytes that decoding needs beside the weights, however long the sound. On the CPU the BigVGAN of the release, random,
-# took 0.7 GB for 5 s and 0.9 to 1.1 GB for 12 and 30 s, in chunks of 600 frames and 37 on each side. No GPU was measured.
+# took 0.7 GB for 5 s and 0.9 to 1.1 GB for 12 and 30 s, in chunks of 600 frames and 37 on each side. No GPU was seen.
 WORKING_MEMORY = 1024**3
 
 
