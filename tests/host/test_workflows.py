@@ -96,6 +96,8 @@ def test_every_input_of_the_pack_is_explained(server):
     nodes = {name: node for name, node in nodes.items() if "Test" not in name}
     assert set(nodes) == {
         "UniAVGenLoad",
+        "UniAVGenVocoderLoad",
+        "UniAVGenLora",
         "UniAVGenTextEncode",
         "UniAVGenConditions",
         "UniAVGenSchedule",
