@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import released
 from benchmarks.cases import Size, Task, make_inputs
+from benchmarks.floor import Work, record
 from uniavgen_core.model import JointModel
 from uniavgen_core.sampling import Guidance, sample, timesteps
 
@@ -31,6 +32,14 @@ def flops_of_run(size: Size, task: Task, steps: int, checkout: Path | None) -> d
         runs["released"] = lambda steps: released.sample(theirs, latent, *told, guidance, timesteps(steps), latent)
     # half of the steps are guided in each of two ways, so that two steps cost what any other two cost
     return {name: counted(run, 2) + (counted(run, 4) - counted(run, 2)) / 2 * (steps - 2) for name, run in runs.items()}
+
+
+def work_of_run(size: Size, task: Task, steps: int) -> Work:
+    """The products and attentions of a run of ours with the released guidance."""
+    model = JointModel(size.config, device="meta")
+    latent, *told = make_inputs(size, task, "meta")
+    arguments = (latent, *told, Guidance.for_layers(size.config.num_layers), timesteps(steps), latent)
+    return record(model, lambda work: sample(model, *arguments, attention=work.attention))
 
 
 def counted(run: Callable[[int], Any], steps: int) -> float:
