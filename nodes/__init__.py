@@ -7,23 +7,25 @@ from comfy_api.latest import ComfyExtension, io
 from .condition import UniAVGenConditions
 from .decode import UniAVGenVocosDecode
 from .encode import UniAVGenTextEncode
-from .files import register_folder
+from .files import register_folders
 from .load import LoadUniAVGen
 from .long import UniAVGenLongSampler
 from .lora import UniAVGenLora
 from .mux import UniAVGenMux
 from .preview import UniAVGenFaceMaskOverlay, UniAVGenMelPicture
 from .sample import UniAVGenGuider, UniAVGenJointSampler, UniAVGenSchedule
+from .vocoder import LoadUniAVGenVocoder
 
 
 class UniAVGenExtension(ComfyExtension):
     """The nodes, in the order of the way of the data."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        register_folder()
+        register_folders()
         return [
             LoadUniAVGen,
             UniAVGenLora,
+            LoadUniAVGenVocoder,
             UniAVGenTextEncode,
             UniAVGenConditions,
             UniAVGenSchedule,

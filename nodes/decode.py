@@ -22,7 +22,9 @@ class UniAVGenVocosDecode(io.ComfyNode):
             description="Turns the sound of a latent into a waveform at 24 kHz, as long as its pictures.",
             inputs=[
                 io.Latent.Input("latent", tooltip="An AV LATENT, or the latent of a mel alone."),
-                VocoderSocket.Input("vocoder", tooltip="From 'Load UniAVGen'."),
+                VocoderSocket.Input(
+                    "vocoder", tooltip="From 'Load UniAVGen Vocoder'; 'Load UniAVGen' has the tiny model's."
+                ),
             ],
             outputs=[io.Audio.Output(display_name="AUDIO", tooltip="24 kHz.")],
         )

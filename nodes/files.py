@@ -10,17 +10,22 @@ import folder_paths
 
 from ..uniavgen_core.parts import OWN_FOLDER
 from ..uniavgen_core.text.vocabulary import Vocabulary
+from ..uniavgen_core.vocoder.load import kind_of
 
 TINY = "tiny (built in)"
 PUBLISHED = "UniAVGen (published)"
 MODEL_FOLDERS = (OWN_FOLDER, "diffusion_models")
+VOCODER_FOLDERS = (OWN_FOLDER, "vocoders")
+VOCODER_CONFIGS = ("config.json", "config.yaml")
+NO_VOCODER = "none"
 VOCABULARY = "vocab.txt"
 _SHARD = re.compile(r"-\d+-of-\d+(?=\.safetensors$)")
 
 
-def register_folder() -> None:
-    """Makes models/uniavgen known to the host."""
-    folder_paths.add_model_folder_path(OWN_FOLDER, os.path.join(folder_paths.models_dir, OWN_FOLDER))
+def register_folders() -> None:
+    """Makes models/uniavgen and models/vocoders known to the host."""
+    for folder in VOCODER_FOLDERS:
+        folder_paths.add_model_folder_path(folder, os.path.join(folder_paths.models_dir, folder))
 
 
 def model_choices() -> list[str]:
@@ -43,6 +48,31 @@ def model_path(choice: str) -> Path:
         if found:
             return Path(found)
     raise ValueError(f"{choice} is in none of the model folders {', '.join(MODEL_FOLDERS)}: download it there")
+
+
+def vocoder_choices() -> list[str]:
+    """The folders in the model folders that hold a vocoder, or that there is none."""
+    files = [os.path.split(name) for folder in VOCODER_FOLDERS for name in folder_paths.get_filename_list(folder)]
+    inside = dict.fromkeys(folder for folder, file in files if folder and file in VOCODER_CONFIGS)
+    return [folder for folder in inside if _find_vocoder(folder)] or [NO_VOCODER]
+
+
+def vocoder_path(choice: str) -> Path:
+    """Where a choice lies. Raises ``ValueError`` if it does not."""
+    found = _find_vocoder(choice)
+    if found is not None:
+        return found
+    raise ValueError(
+        f"there is no vocoder {choice!r} in models/{' or models/'.join(VOCODER_FOLDERS)}: download the folder "
+        "code2wav_bigvgan_model of the release (MCG-NJU/UniAVGen) there, or give the id of a hub repository"
+    )
+
+
+def _find_vocoder(choice: str) -> Path | None:
+    """The folder of that name, in any of the model folders, that holds a vocoder."""
+    names = [os.path.join(choice, config) for config in VOCODER_CONFIGS]
+    paths = (folder_paths.get_full_path(folder, name) for folder in VOCODER_FOLDERS for name in names)
+    return next((Path(path).parent for path in paths if path and kind_of(Path(path).parent)), None)
 
 
 def released_vocabulary() -> Vocabulary:

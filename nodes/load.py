@@ -21,7 +21,7 @@ WEIGHT_DTYPES = {"default": None, "fp32": torch.float32, "bf16": torch.bfloat16,
 ELSEWHERE = {
     "CLIP": "use the host's 'Load CLIP' node with umt5_xxl and type 'wan'",
     "VAE": "use the host's 'Load VAE' node with wan2.2_vae",
-    "vocoder": "this version cannot load the released vocoder yet",
+    "vocoder": "use 'Load UniAVGen Vocoder' with code2wav_bigvgan_model of the release",
 }
 
 

@@ -36,6 +36,7 @@ LAYERS = {
     "sampling": {"model", "geometry", "types", "config"},
     "checkpoint": {"model", "geometry", "types", "config"},
     "convert": {"checkpoint"},
+    "vocoder": {"checkpoint", "audio", "geometry", "types", "config"},
     "bundle": {"model", "text", "types"},
     "tiny": {"bundle", "checkpoint", "model", "text", "audio", "video", "geometry", "types", "config"},
     "task": {"audio", "geometry", "types"},

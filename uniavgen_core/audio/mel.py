@@ -43,7 +43,7 @@ def log_mel(waveform: Tensor) -> Tensor:
     window = torch.hann_window(WINDOW, device=waveform.device)
     spectrum = torch.stft(padded, WINDOW, HOP_LENGTH, WINDOW, window, center=False, return_complex=True)  # [B, 513, L]
     magnitude = torch.sqrt(spectrum.real.square() + spectrum.imag.square() + 1e-9)
-    mel = torch.from_numpy(_filterbank()).to(waveform.device) @ magnitude  # [B, 80, L]
+    mel = torch.from_numpy(filterbank()).to(waveform.device) @ magnitude  # [B, 80, L]
     return mel.clamp(min=FLOOR).log().to(waveform.dtype)
 
 
@@ -71,7 +71,7 @@ def peak_gain(waveform: Tensor) -> float:
 
 
 @lru_cache(maxsize=1)
-def _filterbank() -> np.ndarray:
+def filterbank() -> np.ndarray:
     """Mel filters [80, 513]. Computed once; the import is late because it takes a second."""
     from transformers.audio_utils import mel_filter_bank
 

@@ -1,0 +1,78 @@
+"""Folder or hub id -> vocoder."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import torch
+
+from ..checkpoint import CheckpointError
+from . import bigvgan, vocos
+from .neural import NeuralVocoder
+
+FILES = (bigvgan.CONFIG, vocos.CONFIG, "model.safetensors", vocos.PICKLE)  # what is fetched of a hub repository
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(/[\w.-]+)*")
+
+
+def load_vocoder(source: str | Path, allow_download: bool = False, device: torch.device | str = "cpu") -> NeuralVocoder:
+    """The vocoder in a folder, beside a file, or of a hub id: a BigVGAN or a Vocos, by what the folder holds.
+
+    source: a folder, a file in it, or "owner/name" or "owner/name/folder" of a repository in the Hugging Face cache
+    allow_download: fetches what the cache lacks; without it nothing is asked of the network
+    Raises ``CheckpointError`` or ``ValueError`` with a sentence.
+    """
+    path = Path(source)
+    folder = path.parent if path.is_file() else path
+    if not folder.is_dir():
+        folder = _from_hub(str(source), allow_download)
+    kind = kind_of(folder)
+    if kind is None:
+        raise CheckpointError(
+            f"{folder} holds no vocoder: it needs the {bigvgan.CONFIG} of a {bigvgan.CLASS} or the {vocos.CONFIG} of a "
+            "Vocos, and weights beside it"
+        )
+    return (bigvgan.load_bigvgan if kind == "BigVGAN" else vocos.load_vocos)(folder).to(device)
+
+
+def kind_of(folder: Path) -> str | None:
+    """What a folder says it holds: "BigVGAN", "Vocos" or None. Reads its small files only."""
+    if (folder / vocos.CONFIG).is_file() and "feature_extractor" in _read(folder / vocos.CONFIG):
+        return "Vocos"
+    try:
+        described = json.loads(_read(folder / bigvgan.CONFIG))
+    except ValueError:
+        return None
+    return "BigVGAN" if bigvgan.is_bigvgan(described) else None
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _from_hub(source: str, allow_download: bool) -> Path:
+    """The folder in the Hugging Face cache, filled if that is allowed."""
+    if not _HUB_ID.fullmatch(source.replace("\\", "/")):
+        raise CheckpointError(f"there is no vocoder at {source}: check the path, or give the id of a hub repository")
+    from huggingface_hub import snapshot_download
+
+    owner, name, *inside = source.replace("\\", "/").split("/")
+    wanted = ["/".join((*inside, file)) for file in FILES]
+    try:
+        root = snapshot_download(f"{owner}/{name}", allow_patterns=wanted, local_files_only=not allow_download)
+    except Exception as error:  # network, rights, names, disk: the hub's client raises many kinds
+        if allow_download:
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            raise CheckpointError(
+                f"{source} could not be downloaded ({reason}): check the name and the connection, or download its files "
+                "to a folder by other means"
+            ) from error
+        raise CheckpointError(
+            f"there is no folder {source}, nor a repository of that name in the Hugging Face cache: check the name, or "
+            "allow the download"
+        ) from error
+    return Path(root, *inside)
