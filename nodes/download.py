@@ -9,9 +9,10 @@ import comfy.utils
 import folder_paths
 
 from ..uniavgen_core.hub import fetch, in_bytes, is_here, list_parts
-from ..uniavgen_core.parts import INDEX, PARTS, Part
-from .files import model_path
+from ..uniavgen_core.parts import INDEX, PARTS, VOCODER_FOLDER, Part
+from .files import find_vocoder, model_path, vocoder_path
 
+VOCODER = next(part for part in PARTS if part.sign.startswith(VOCODER_FOLDER))
 USUAL = [part for part in PARTS if part.usual]
 LICENCES = ", ".join(dict.fromkeys(part.licence for part in USUAL))
 USUAL_SIZE = in_bytes(sum(part.about for part in USUAL))
@@ -33,6 +34,13 @@ def published_model(download: bool) -> Path:
             f"of {missing[0].repository} into {folders(missing[0].folder)[0]}"
         )
     return model_path(INDEX)
+
+
+def released_vocoder() -> Path:
+    """The released vocoder's folder, fetched if it is not there. Raises ``ValueError`` with a sentence."""
+    if not find_vocoder(VOCODER_FOLDER):
+        fetch_parts([VOCODER])
+    return vocoder_path(VOCODER_FOLDER)
 
 
 def fetch_parts(parts: list[Part]) -> None:

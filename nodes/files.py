@@ -8,16 +8,14 @@ from pathlib import Path
 
 import folder_paths
 
-from ..uniavgen_core.parts import OWN_FOLDER
+from ..uniavgen_core.parts import BUNDLE, OWN_FOLDER, PUBLISHED, VOCODER_FOLDER
 from ..uniavgen_core.text.vocabulary import Vocabulary
 from ..uniavgen_core.vocoder.load import kind_of
 
 TINY = "tiny (built in)"
-PUBLISHED = "UniAVGen (published)"
 MODEL_FOLDERS = (OWN_FOLDER, "diffusion_models")
 VOCODER_FOLDERS = (OWN_FOLDER, "vocoders")
 VOCODER_CONFIGS = ("config.json", "config.yaml")
-NO_VOCODER = "none"
 VOCABULARY = "vocab.txt"
 _SHARD = re.compile(r"-\d+-of-\d+(?=\.safetensors$)")
 
@@ -51,24 +49,24 @@ def model_path(choice: str) -> Path:
 
 
 def vocoder_choices() -> list[str]:
-    """The folders in the model folders that hold a vocoder, or that there is none."""
+    """The released vocoder's folder, there or not, and all others in the model folders that hold a vocoder."""
     files = [os.path.split(name) for folder in VOCODER_FOLDERS for name in folder_paths.get_filename_list(folder)]
     inside = dict.fromkeys(folder for folder, file in files if folder and file in VOCODER_CONFIGS)
-    return [folder for folder in inside if _find_vocoder(folder)] or [NO_VOCODER]
+    return list(dict.fromkeys([VOCODER_FOLDER, *(folder for folder in inside if find_vocoder(folder))]))
 
 
 def vocoder_path(choice: str) -> Path:
     """Where a choice lies. Raises ``ValueError`` if it does not."""
-    found = _find_vocoder(choice)
+    found = find_vocoder(choice)
     if found is not None:
         return found
     raise ValueError(
-        f"there is no vocoder {choice!r} in models/{' or models/'.join(VOCODER_FOLDERS)}: download the folder "
-        "code2wav_bigvgan_model of the release (MCG-NJU/UniAVGen) there, or give the id of a hub repository"
+        f"there is no vocoder {choice!r} in models/{' or models/'.join(VOCODER_FOLDERS)}: choose {VOCODER_FOLDER} and "
+        f"switch 'download' on, or put that folder of {BUNDLE} there, or give the id of a hub repository"
     )
 
 
-def _find_vocoder(choice: str) -> Path | None:
+def find_vocoder(choice: str) -> Path | None:
     """The folder of that name, in any of the model folders, that holds a vocoder."""
     names = [os.path.join(choice, config) for config in VOCODER_CONFIGS]
     paths = (folder_paths.get_full_path(folder, name) for folder in VOCODER_FOLDERS for name in names)

@@ -65,7 +65,9 @@ class LoadUniAVGen(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, file: str, weight_dtype: str, download: bool = False) -> io.NodeOutput:
+    async def execute(cls, file: str, weight_dtype: str, download: bool = False) -> io.NodeOutput:
+        # async, though nothing is awaited: of the nodes that can run, the host runs such a one first. So what this
+        # fetches is there for the nodes that speak by it, and what is missing is said before anything else is done.
         dtype = WEIGHT_DTYPES[weight_dtype]
         if file == TINY:
             tiny = load_tiny()

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
+from ..uniavgen_core.hub import in_bytes
+from ..uniavgen_core.parts import VOCODER_FOLDER
 from ..uniavgen_core.vocoder import load_vocoder
 from .adapter_vocoder import HostVocoder
+from .checks import verdict
+from .download import VOCODER, released_vocoder
 from .files import vocoder_choices, vocoder_path
 from .load import VocoderSocket
 
@@ -13,7 +17,6 @@ from .load import VocoderSocket
 class LoadUniAVGenVocoder(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        choices = vocoder_choices()
         return io.Schema(
             node_id="UniAVGenVocoderLoad",
             display_name="Load UniAVGen Vocoder",
@@ -22,9 +25,9 @@ class LoadUniAVGenVocoder(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "folder",
-                    options=choices,
-                    default=choices[0],
-                    tooltip="A folder in models/uniavgen or models/vocoders: code2wav_bigvgan_model of the release, or "
+                    options=vocoder_choices(),
+                    default=VOCODER_FOLDER,
+                    tooltip=f"A folder in models/uniavgen or models/vocoders: {VOCODER_FOLDER} of the release, or "
                     "a Vocos with its config.yaml (needs `pip install vocos`).",
                 ),
                 io.String.Input(
@@ -36,12 +39,25 @@ class LoadUniAVGenVocoder(io.ComfyNode):
                 io.Boolean.Input(
                     "download",
                     default=False,
-                    tooltip="Fetch the hub_id if the cache lacks it. Off: nothing is asked of the network.",
+                    tooltip=f"Fetch the hub_id if the cache lacks it; without one, {VOCODER_FOLDER} of the release if "
+                    f"it is missing ({in_bytes(VOCODER.about)}, {VOCODER.licence}). Off: nothing is asked of the "
+                    "network.",
                 ),
             ],
             outputs=[VocoderSocket.Output(display_name="vocoder", tooltip="For 'UniAVGen Vocos Decode'.")],
         )
 
     @classmethod
+    def validate_inputs(
+        cls, folder: str | None = None, hub_id: str | None = None, download: bool | None = None
+    ) -> bool | str:
+        if hub_id is None or hub_id.strip() or (folder == VOCODER_FOLDER and download is not False):
+            return True
+        return verdict(vocoder_path, folder)
+
+    @classmethod
     def execute(cls, folder: str, hub_id: str, download: bool) -> io.NodeOutput:
-        return io.NodeOutput(HostVocoder(load_vocoder(hub_id.strip() or vocoder_path(folder), allow_download=download)))
+        source = hub_id.strip()
+        if not source:
+            source = released_vocoder() if download and folder == VOCODER_FOLDER else vocoder_path(folder)
+        return io.NodeOutput(HostVocoder(load_vocoder(source, allow_download=download)))

@@ -13,6 +13,8 @@ from .text.vocabulary import RELEASED_SHA256
 BUNDLE = "MCG-NJU/UniAVGen"
 INDEX = "diffusion_pytorch_model.safetensors.index.json"
 OWN_FOLDER = "uniavgen"
+VOCODER_FOLDER = "code2wav_bigvgan_model"
+PUBLISHED = "UniAVGen (published)"  # as nodes and workflows name the model
 
 
 @dataclass(frozen=True)
@@ -55,9 +57,9 @@ PARTS = (
         "vocoder",
         "the vocoder that speaks its sound",
         BUNDLE,
-        ("code2wav_bigvgan_model/*.safetensors", "code2wav_bigvgan_model/*.json"),
+        (f"{VOCODER_FOLDER}/*.safetensors", f"{VOCODER_FOLDER}/*.json"),
         OWN_FOLDER,
-        "code2wav_bigvgan_model/config.json",
+        f"{VOCODER_FOLDER}/config.json",
         "apache-2.0",
         0.46e9,
         usual=True,

@@ -1,14 +1,24 @@
-"""Every host test runs once in each ComfyUI that is found; without one they skip and the summary says so."""
+"""Every host test runs once in each ComfyUI that is found; without one they skip and the summary says so.
+
+Media: with UNIAVGEN_MEDIA = a folder with example_ravg.wav, example_a2v.wav, example_v2a.mp4 and portraits of the same
+names, these; else small ones made here.
+"""
 
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import pytest
-from host.hosts import API_WORKFLOW, Host, Server, find_hosts, serve
+from host.hosts import API_WORKFLOW, PORTRAIT, Host, Server, find_hosts, serve
+from media import grey, tone, write_sound, write_video
 
+MEDIA = os.environ.get("UNIAVGEN_MEDIA")
 HOSTS, PROBLEMS = find_hosts()
 SMALL = {
     "text.speech": "Hi.",
@@ -29,6 +39,30 @@ def host(request: pytest.FixtureRequest) -> Host:
 def server(host: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with serve(host, tmp_path_factory.mktemp("host")) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def inputs(server) -> Path:
+    """The host's input folder with what the workflows name: voice.wav, audio.wav, video.mp4, earlier.mp4."""
+    folder = server.base / "input"
+    if MEDIA:
+        for name, source in {
+            "voice.wav": "example_ravg.wav",
+            "audio.wav": "example_a2v.wav",
+            "video.mp4": "example_v2a.mp4",
+            "earlier.mp4": "example_v2a.mp4",
+            "example.png": "example_avg.png",
+        }.items():
+            shutil.copyfile(Path(MEDIA, source), folder / name)
+        return folder
+    write_sound(folder / "voice.wav", tone(2.0, 24_000), 24_000, codec="pcm_s16le", sample_format="s16")
+    write_sound(folder / "audio.wav", tone(3.3, 44_100, channels=2), 44_100, codec="pcm_s16le", sample_format="s16")
+    sound = tone(2.4, 24_000)
+    pictures = [grey(i % 60, (96, 128)) for i in range(72)]
+    write_video(folder / "video.mp4", pictures, fps=Fraction(30000, 1001), sound=sound)
+    write_video(folder / "earlier.mp4", pictures[:40], fps=16, sound=tone(2.5, 24_000))
+    shutil.copyfile(PORTRAIT, folder / "example.png")
+    return folder
 
 
 @pytest.fixture

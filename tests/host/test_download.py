@@ -11,14 +11,12 @@ from collections.abc import Iterator
 
 import pytest
 from fake_hub import Hub, fake_hub
-from host.hosts import ROOT, SCRIPT, Failed, Host, Server, serve
-from safetensors import safe_open
-from safetensors.torch import save
+from host.hosts import SCRIPT, Failed, Host, Server, serve
+from host.released_files import model_files
 
 from uniavgen_core.hub import STAGING
-from uniavgen_core.parts import BUNDLE, INDEX
+from uniavgen_core.parts import BUNDLE
 
-TINY_WEIGHTS = ROOT / "uniavgen_core" / "tiny" / "weights" / "model.safetensors"
 VOCODER_CONFIG = "code2wav_bigvgan_model/config.json"
 VOCODER = "code2wav_bigvgan_model/model.safetensors"
 WORDS = b" \na\n"
@@ -29,18 +27,10 @@ PUBLISHED = {"load.file": "UniAVGen (published)"}
 @pytest.fixture(scope="module")
 def hub() -> Iterator[Hub]:
     """The tiny model in the layout of the release, a vocoder that takes a while, and another vocabulary."""
-    with safe_open(TINY_WEIGHTS, framework="pt") as file:
-        names = list(file.keys())
-        halves = [{name: file.get_tensor(name) for name in part} for part in (names[::2], names[1::2])]
-        shards = {
-            f"diffusion_pytorch_model-0000{number}-of-00002.safetensors": save(half, file.metadata())
-            for number, half in enumerate(halves, 1)
-        }
-    placed = {name: shard for shard, half in zip(shards, halves, strict=True) for name in half}
     vocoder = {VOCODER_CONFIG: b"{}", VOCODER: random.Random(0).randbytes(2 * PIECE + 5)}
     with fake_hub() as running:
         running.files = {
-            BUNDLE: {**shards, INDEX: json.dumps({"weight_map": placed}).encode(), **vocoder},
+            BUNDLE: {**model_files(), **vocoder},
             "SWivid/F5-TTS": {"F5TTS_v1_Base/vocab.txt": WORDS},
         }
         yield running

@@ -1,14 +1,11 @@
 """Every workflow on media in a real ComfyUI, and its file taken apart.
 
-With UNIAVGEN_MEDIA = a folder with example_ravg.wav, example_a2v.wav, example_v2a.mp4 and portraits of the same names,
-on these; else on small media made here.
+With UNIAVGEN_MEDIA on the media of that folder, else on small ones made here (see conftest.py).
 """
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -17,12 +14,12 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from host.hosts import PORTRAIT, ROOT, Failed, Refused
+from host.hosts import ROOT, Failed, Refused
 from media import grey, tone, write_sound, write_video
 from PIL import Image
 
-MEDIA = os.environ.get("UNIAVGEN_MEDIA")
-WORKFLOWS = sorted(path.stem for path in (ROOT / "workflows" / "api").glob("*.json"))
+from scripts.released_workflows import originals
+
 STEPS = 2
 
 
@@ -53,30 +50,6 @@ def read(path: Path) -> File:
     return File(codecs, rate, times, pixels, np.concatenate(parts, axis=1), sample_rate, tags)
 
 
-@pytest.fixture(scope="module")
-def inputs(server) -> Path:
-    """The host's input folder with what the workflows name: voice.wav, audio.wav, video.mp4, earlier.mp4."""
-    folder = server.base / "input"
-    if MEDIA:
-        for name, source in {
-            "voice.wav": "example_ravg.wav",
-            "audio.wav": "example_a2v.wav",
-            "video.mp4": "example_v2a.mp4",
-            "earlier.mp4": "example_v2a.mp4",
-            "example.png": "example_avg.png",
-        }.items():
-            shutil.copyfile(Path(MEDIA, source), folder / name)
-        return folder
-    write_sound(folder / "voice.wav", tone(2.0, 24_000), 24_000, codec="pcm_s16le", sample_format="s16")
-    write_sound(folder / "audio.wav", tone(3.3, 44_100, channels=2), 44_100, codec="pcm_s16le", sample_format="s16")
-    sound = tone(2.4, 24_000)
-    pictures = [grey(i % 60, (96, 128)) for i in range(72)]
-    write_video(folder / "video.mp4", pictures, fps=Fraction(30000, 1001), sound=sound)
-    write_video(folder / "earlier.mp4", pictures[:40], fps=16, sound=tone(2.5, 24_000))
-    shutil.copyfile(PORTRAIT, folder / "example.png")
-    return folder
-
-
 def load(name: str, changes: dict[str, Any] | None = None) -> dict[str, Any]:
     """An API workflow with few steps and other changes: ``{"node.input": value}``, None takes the input away."""
     graph = json.loads((ROOT / "workflows" / "api" / f"{name}.json").read_text())
@@ -100,7 +73,7 @@ def saved(server, outputs: dict[str, Any], node: str = "save") -> Path:
     return server.base / "output" / item["subfolder"] / item["filename"]
 
 
-@pytest.mark.parametrize("name", WORKFLOWS)
+@pytest.mark.parametrize("name", originals())
 def test_every_workflow_gives_a_whole_clip(server, inputs, name):
     graph = load(name)
     result = read(run(server, graph))

@@ -6,21 +6,17 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 from host.hosts import Failed
-from transformers.models.qwen2_5_omni.configuration_qwen2_5_omni import Qwen2_5OmniBigVGANConfig
-from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import Qwen2_5OmniToken2WavBigVGANModel
+from host.released_files import vocoder_files, write
 
-NAME = "code2wav_bigvgan_model"
+from uniavgen_core.parts import VOCODER_FOLDER as NAME
 
 
 @pytest.fixture(scope="module")
 def bigvgan(server) -> Path:
     """The vocoder beside folders that hold none, in the host's model folder."""
     folder = server.base / "models" / "uniavgen"
-    torch.manual_seed(0)
-    model = Qwen2_5OmniToken2WavBigVGANModel(Qwen2_5OmniBigVGANConfig(upsample_initial_channel=64))
-    model.save_pretrained(folder / NAME)
+    write(vocoder_files(), folder)
     for name, described in (("t5", {"model_type": "umt5"}), ("list", [1])):
         (folder / name).mkdir()
         (folder / name / "config.json").write_text(json.dumps(described))
