@@ -19,8 +19,8 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's
 def keep_memory() -> None:
     """Lets the process keep memory that it has once had, as PyTorch does on a GPU.
 
-    By default large blocks go back to the system after each use and are cleared anew for the next, which takes longer
-    than much of what is measured, now and then.
+    By default large blocks go back to the system after each use and are cleared anew for the next. That costs code
+    with many large intermediate results more than other code.
     """
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -39,7 +39,6 @@ Row = dict[str, str]
 
 def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
-    keep_memory()
     texts = [f"{machine(options.device)}, {options.dtype}, {date.today()}"]
     with torch.no_grad():
         for title, rows in sections(options):
@@ -54,21 +53,31 @@ def sections(options: argparse.Namespace) -> Iterator[tuple[str, list[Row]]]:
     """Titles and rows of the tables that are asked for."""
     dtype = getattr(torch, options.dtype)
     for name in options.size:
-        size = SIZES[name]
-        model = make_model(size.config, options.device, dtype)
-        theirs = options.released and released.load(options.released, model)
-        if "forwards" in options.part:
-            yield f"{name}, forward", [forward_row(task, size, model, theirs, options) for task in TASKS]
-        if "runs" in options.part and name in RUN_SIZES:
-            yield f"{name}, run of {options.steps} steps", [run_row(n, size, model, theirs, options) for n in RUNS]
-        if "savings" in options.part and name in RUN_SIZES:
-            yield f"{name}, what can be left out of {options.steps} joint steps", savings_rows(size, model, options)
+        yield from sections_of_size(name, options, options.part)
     if "growth" in options.part:
         model = make_model(SIZES[GROWTH_SIZE].config, options.device, dtype)
         yield f"{GROWTH_SIZE}, growth of a joint forward", growth_rows(SIZES[GROWTH_SIZE], model, options)
     if "counts" in options.part:
         rows = [count_row(name, options) for name in RUNS]
         yield f"release size (736x1312, 81 frames), arithmetic of {options.steps} steps", rows
+    if options.kept:
+        keep_memory()
+        for title, rows in sections_of_size(options.kept, options, ("forwards", "runs")):
+            yield f"{title}, with memory kept", rows
+
+
+def sections_of_size(name: str, options: argparse.Namespace, wanted: Sequence[str]) -> Iterator[tuple[str, list[Row]]]:
+    size = SIZES[name]
+    model = make_model(size.config, options.device, getattr(torch, options.dtype))
+    theirs = options.released and released.load(options.released, model)
+    if "forwards" in wanted:
+        yield f"{name}, forward", [forward_row(task, size, model, theirs, options) for task in TASKS]
+    if name not in RUN_SIZES:
+        return
+    if "runs" in wanted:
+        yield f"{name}, run of {options.steps} steps", [run_row(n, size, model, theirs, options) for n in RUNS]
+    if "savings" in wanted:
+        yield f"{name}, what can be left out of {options.steps} joint steps", savings_rows(size, model, options)
 
 
 def forward_row(name: str, size: Size, model: JointModel, theirs: nn.Module | None, options: argparse.Namespace) -> Row:
@@ -228,6 +237,11 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=50, help="of a run, an even number")
     parser.add_argument("--repeats", type=int, default=5, help="of a forward; the shortest counts")
     parser.add_argument("--run-repeats", type=int, default=1, help="of a run")
+    parser.add_argument(
+        "--kept",
+        choices=RUN_SIZES,
+        help="in the end this size again, in a process that keeps the memory it has once had, as PyTorch does on a GPU",
+    )
     parser.add_argument("--compile", action="store_true", help="also with each block compiled")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])
