@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import inspect
 import json
 import os
 import sys
@@ -58,7 +59,8 @@ class Bench:
         return self.node("Conditions", positive=texts[0], negative=texts[1], **{**self.given, **given})
 
     def node(self, name: str, **inputs: Any) -> tuple[Any, ...]:
-        return self.nodes[f"UniAVGen{name}"].execute(**inputs).args
+        output = self.nodes[f"UniAVGen{name}"].execute(**inputs)
+        return (asyncio.run(output) if inspect.iscoroutine(output) else output).args
 
     def core(self, name: str) -> Any:
         return importlib.import_module(f"{self.pack}.uniavgen_core.{name}")
