@@ -76,7 +76,10 @@ def fits(patch: Any, shape: torch.Size) -> bool:
     if isinstance(patch, LoRAAdapter) and all(extra is None for extra in patch.weights[3:]):
         up, down = (factor.flatten(1) for factor in patch.weights[:2])
         return up.shape[1] == down.shape[0] and (up.shape[0], down.shape[1]) == (shape[0], shape[1:].numel())
-    trial = comfy.lora.calculate_weight([(1.0, patch, 1.0, None, None)], torch.ones(shape), "trial")
+    # of the same shapes, with numbers that change something
+    numbers = tuple(torch.rand(x.shape) if isinstance(x, Tensor) else x for x in patch.weights)
+    likeness = type(patch)(patch.loaded_keys, numbers)
+    trial = comfy.lora.calculate_weight([(1.0, likeness, 1.0, None, None)], torch.ones(shape), "trial")
     return trial.shape == shape and not bool((trial == 1).all())
 
 

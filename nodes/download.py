@@ -10,7 +10,7 @@ import folder_paths
 
 from ..uniavgen_core.hub import fetch, in_bytes, is_here, list_parts
 from ..uniavgen_core.parts import INDEX, PARTS, VOCODER_FOLDER, Part
-from .files import find_vocoder, model_path, vocoder_path
+from .files import MODEL_FOLDERS, VOCODER_FOLDERS, find_vocoder, model_path, vocoder_path
 
 VOCODER = next(part for part in PARTS if part.sign.startswith(VOCODER_FOLDER))
 USUAL = [part for part in PARTS if part.usual]
@@ -23,7 +23,7 @@ def published_model(download: bool) -> Path:
 
     Raises ``ValueError`` with a sentence where the weights are missing and not to be fetched, or cannot be.
     """
-    missing = [part for part in USUAL if not any(is_here(part, folder) for folder in folders(part.folder))]
+    missing = [part for part in USUAL if not any(is_here(part, folder) for folder in places(part))]
     if missing and download:
         fetch_parts(missing)
     elif any(part.sign == INDEX for part in missing):
@@ -34,6 +34,12 @@ def published_model(download: bool) -> Path:
             f"of {missing[0].repository} into {folders(missing[0].folder)[0]}"
         )
     return model_path(INDEX)
+
+
+def places(part: Part) -> list[Path]:
+    """Where the nodes look for a part."""
+    names = {INDEX: MODEL_FOLDERS, VOCODER.sign: VOCODER_FOLDERS}.get(part.sign, (part.folder,))
+    return [folder for name in names for folder in folders(name)]
 
 
 def released_vocoder() -> Path:

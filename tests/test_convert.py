@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-import signal
 import subprocess
 import sys
 import weakref
@@ -19,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from test_checkpoint import SMALL, shard
 from test_cli import files
 
-from uniavgen_core.__main__ import main
+from uniavgen_core.__main__ import ENDINGS, main
 from uniavgen_core.checkpoint import CONFIG_KEY, CheckpointError, config_of, expected_shapes, load_state_dict
 from uniavgen_core.checkpoint.conversion import Conversion
 from uniavgen_core.checkpoint.parts import JOINT_MATRICES
@@ -204,6 +203,22 @@ def test_what_is_not_converted(source, tmp_path):
     assert files(tmp_path) == ["link.safetensors", "ltx.safetensors", "out.safetensors", "take"]
 
 
+def test_what_cannot_work_is_known_beforehand(source, weights, tmp_path):
+    out, table = tmp_path / "out.safetensors", tmp_path / "table.csv"
+    shard_file = source / "one.safetensors"
+    before = shard_file.read_bytes()
+    for report in (shard_file, tmp_path / "other.safetensors", tmp_path, tmp_path / "nowhere" / "table.csv"):
+        with pytest.raises(CheckpointError, match=r"is what is to be converted|must be a \.csv in a folder"):
+            convert(source, out, report=report)
+    (tmp_path / "folder.safetensors").mkdir()
+    assert "is a folder: name a file" in refusal(source, tmp_path / "folder.safetensors")
+    whole = {name: (tensor.to(torch.int8) if "ffn" in name else tensor) for name, tensor in weights.items()}
+    save_file(whole, tmp_path / "int8.safetensors", {CONFIG_KEY: CONFIG.to_json()})
+    assert "holds whole numbers instead of weights in " in refusal(tmp_path / "int8.safetensors", out)
+    assert shard_file.read_bytes() == before
+    assert not out.exists() and not table.exists()
+
+
 def test_a_file_saved_by_the_host_is_converted(weights, tmp_path):
     tensors = weights | {CONFIG_KEY: torch.tensor(list(CONFIG.to_json().encode()), dtype=torch.uint8)}
     save_file({f"model.diffusion_model.{name}": tensor for name, tensor in tensors.items()}, tmp_path / "s.safetensors")
@@ -225,7 +240,7 @@ def test_from_the_command_line(source, tmp_path, capsys):
     assert capsys.readouterr().err.startswith("error: ")
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("sent", ENDINGS)
 def test_ending_it_leaves_nothing(source, tmp_path, sent):
     """Sent from inside, when a part is written: the same place on every machine."""
     program = f"""
@@ -234,8 +249,8 @@ from uniavgen_core import __main__, convert
 for ending in __main__.ENDINGS:
     signal.signal(ending, __main__.leave)
 whole = convert.convert
-def ending(source, target, dtype, tokenizer, written):
-    return whole(source, target, dtype, tokenizer, lambda *_: os.kill(os.getpid(), {int(sent)}))
+def ending(source, target, dtype, tokenizer, report, written):
+    return whole(source, target, dtype, tokenizer, report, lambda *_: os.kill(os.getpid(), {int(sent)}))
 convert.convert = ending
 sys.exit(__main__.main(sys.argv[1:]))
 """

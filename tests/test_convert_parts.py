@@ -95,16 +95,19 @@ def test_a_pickle_is_read_for_its_tensors_only(tmp_path):
 
     target = tmp_path / "out.safetensors"
     torch.save({"w": torch.ones(2), "h": Harmful()}, tmp_path / "harm.pth")
-    assert "harm.pth cannot be read as PyTorch weights without running what is in it" in refusal(
-        tmp_path / "harm.pth", target
-    )
+    assert "harm.pth holds more than tensors, which could run as a program" in refusal(tmp_path / "harm.pth", target)
     torch.save([torch.ones(2)], tmp_path / "list.pth")
     assert "list.pth holds something other than tensors by name" in refusal(tmp_path / "list.pth", target)
     torch.save({"w": torch.ones(2)}, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
-    assert "old.pth cannot be read as PyTorch weights" in refusal(tmp_path / "old.pth", target)
+    assert "old.pth is no whole PyTorch file of today's layout" in refusal(tmp_path / "old.pth", target)
     (tmp_path / "page.pth").write_text("<html>")
-    assert "page.pth cannot be read as PyTorch weights" in refusal(tmp_path / "page.pth", target)
-    assert files(tmp_path) == ["harm.pth", "list.pth", "old.pth", "page.pth"]
+    assert "page.pth is a web page, not weights" in refusal(tmp_path / "page.pth", target)
+    (tmp_path / "empty.pth").touch()
+    assert "empty.pth is empty: download it again" in refusal(tmp_path / "empty.pth", target)
+    torch.save({"w": torch.ones(5000)}, tmp_path / "short.pth")
+    (tmp_path / "short.pth").write_bytes((tmp_path / "short.pth").read_bytes()[:9000])
+    assert "short.pth is no whole PyTorch file" in refusal(tmp_path / "short.pth", target)
+    assert files(tmp_path) == ["empty.pth", "harm.pth", "list.pth", "old.pth", "page.pth", "short.pth"]
 
 
 def test_parts_that_are_not_whole(bundle, tmp_path):
@@ -120,6 +123,14 @@ def test_parts_that_are_not_whole(bundle, tmp_path):
     torch.save(weights | {"blocks.1.ffn.gate.1.weight": gate}, source)
     message = refusal(source, target, tokenizer=moved)
     assert "missing (1): blocks.1.ffn.gate.0.weight; surplus (1): blocks.1.ffn.gate.1.weight" in message
+
+    torch.save(weights | {"token_embedding.weight": torch.ones(1, 4096)}, source)
+    assert "has 3 blocks, and umT5-XXL has 24: it is not whole" in refusal(source, target, tokenizer=moved)
+
+    vae = torch.load(bundle / "Wan2.2_VAE.pth", weights_only=True)
+    torch.save({"zzz.surplus": torch.ones(1)} | {k: x for k, x in vae.items() if k != "conv1.bias"}, tmp_path / "v.pth")
+    message = refusal(tmp_path / "v.pth", target)
+    assert "missing (1): conv1.bias; surplus (1): zzz.surplus" in message
 
     torch.save({name: torch.ones(2) for name in PARTS["vae"]}, tmp_path / "Wan2.1_VAE.pth")
     assert "Wan2.1_VAE.pth is a VAE of Wan" in refusal(tmp_path / "Wan2.1_VAE.pth", target)

@@ -46,11 +46,13 @@ def convert(
     target: Path,
     dtype: str = "bf16",
     tokenizer: Path | None = None,
+    report: Path | None = None,
     written: Callable[[int, int], object] = lambda done, of: None,
 ) -> tuple[str, list[Loss]]:
     """Writes ``source`` to ``target`` tensor by tensor. Returns what it is and what each tensor lost.
 
     tokenizer: of the text encoder, None for the one beside it
+    report: a .csv to write what each tensor lost to, or None
     written: is told the bytes of each piece and of the whole
     Raises ``CheckpointError`` before anything is written, except for damage that only the numbers show; then, as when
     it is interrupted, there is no file.
@@ -66,9 +68,14 @@ def convert(
         raise CheckpointError(f"{target} must end in .safetensors")
     if not target.parent.is_dir():
         raise CheckpointError(f"there is no folder {target.parent}: make it first")
+    if target.is_dir():
+        raise CheckpointError(f"{target} is a folder: name a file")
     opened = open_source(source)
-    if target.exists() and any(target.samefile(file) for file in opened.files):
-        raise CheckpointError(f"{target} is what is to be converted: choose another name")
+    for file in filter(None, (target, report)):
+        if file.exists() and any(file.samefile(read) for read in opened.files):
+            raise CheckpointError(f"{file} is what is to be converted: choose another name")
+    if report is not None and (report.suffix == ".safetensors" or report.is_dir() or not report.parent.is_dir()):
+        raise CheckpointError(f"the report {report} must be a .csv in a folder that is there")
     part = part_of(opened, source, tokenizer)
     if dtype == "fp8" and part.quantised is None:
         raise CheckpointError(f"{part.what} is not run in fp8: choose bf16 or same")
@@ -89,6 +96,8 @@ def convert(
     }
     whole = sum(layout.bytes for group in groups for layout in group.layouts.values())
     write(target, groups, metadata, lambda done: written(done, whole))
+    if report is not None:
+        write_report(report, conversion.losses)
     return part.what, conversion.losses
 
 
@@ -98,7 +107,7 @@ def run(options: argparse.Namespace) -> None:
 
     from .checkpoint import parts  # noqa: F401  before Ctrl-C is an exception, which an import could swallow
 
-    for sent in (signal.SIGINT, signal.SIGTERM):
+    for sent in (getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)):
         if callable(signal.getsignal(sent)):
             signal.signal(sent, signal.default_int_handler)
     with tqdm(unit="B", unit_scale=True, desc="converting", delay=1e-3, file=sys.stderr) as bar:
@@ -107,9 +116,9 @@ def run(options: argparse.Namespace) -> None:
             bar.total = of
             bar.update(done)
 
-        what, losses = convert(options.source, options.target, options.dtype, options.tokenizer, written)
-    if options.report is not None:
-        write_report(options.report, losses)
+        what, losses = convert(
+            options.source, options.target, options.dtype, options.tokenizer, options.report, written
+        )
     size = options.target.stat().st_size
     changed = sorted((loss for loss in losses if loss.squared_error), key=lambda loss: -loss.relative)
     print(f"{options.target}: {what} in {options.dtype}, {size / 1e6:.1f} MB, {len(losses)} tensors")

@@ -6,6 +6,7 @@ python in_process_files.py COMFYUI_FOLDER PACK_FOLDER
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -113,7 +114,18 @@ def run_variants(files: Files) -> dict[str, Any]:
         measured[f"{stem} error"] = max(error(result[0], video), error(result[1], audio))
         layer = model.model.diffusion_model.blocks[0].ffn[0]
         measured[f"{stem} stored"] = [type(layer.weight).__name__, type(layer.weight.data).__name__]
+    measured["published"] = find_published(files)
     return measured
+
+
+def find_published(files: Files) -> bool:
+    """Whether the published model is found among the host's diffusion models, so that nothing is fetched."""
+    plain = files.folder / "plain"
+    for path in (files.folder / "own" / "shards").iterdir():
+        name = "diffusion_pytorch_model.safetensors.index.json" if path.suffix == ".json" else path.name
+        shutil.copy(path, plain / name)
+    found = sys.modules[f"{files.bench.pack}.nodes.download"].published_model(False)
+    return found == plain / "diffusion_pytorch_model.safetensors.index.json"
 
 
 def save_and_load(files: Files) -> dict[str, Any]:

@@ -166,6 +166,13 @@ def try_refusals(bench: Bench) -> dict[str, Any]:
     measured["replaced"] = add_lora(bench.model, both, 1.0)[1]
     loha = {f"blocks.0.ffn.0.hada_w{i}_{end}": x for i in "12" for end, x in (("a", up), ("b", down))}
     measured["loha"] = add_lora(bench.model, loha, 1.0)[1]
+    for name, faint in (("untrained", 0.0), ("faint", 1e-4)):  # which fits all the same
+        lokr = {
+            "blocks.0.ffn.0.lokr_w1": faint * torch.ones(2, 2),
+            "blocks.0.ffn.0.lokr_w2": faint * torch.ones(shape[0] // 2, shape[1] // 2),
+        }
+        measured[name] = add_lora(bench.model, {**loha, "blocks.0.ffn.0.hada_w2_a": faint * up}, 1.0)[1]
+        measured[name] += add_lora(bench.model, lokr, 1.0)[1]
     bad = {
         "another size": {**pair, "blocks.0.ffn.0.lora_down.weight": torch.zeros(RANK, shape[1] + 1)},
         "another rank": {**pair, "blocks.0.ffn.0.lora_down.weight": torch.zeros(RANK + 1, shape[1])},

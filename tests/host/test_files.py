@@ -22,6 +22,10 @@ def test_files_are_found_where_the_host_keeps_models(measured):
     assert not [name for name in measured["choices"] if "-of-" in name]
 
 
+def test_the_published_model_is_found_in_either_folder(measured):
+    assert measured["published"]
+
+
 @pytest.mark.parametrize("name", ["bf16", "take"])
 def test_a_file_in_bf16_is_the_model(measured, name):
     """The tiny model's own weights are bf16, so nothing is lost."""

@@ -21,11 +21,14 @@ def common_prefix(names: Iterable[str]) -> str:
     return next((prefix for prefix in PREFIXES if names and all(name.startswith(prefix) for name in names)), "")
 
 
-def check_names(found: Mapping[str, Iterable[int]], expected: Mapping[str, Iterable[int]], source: str) -> None:
+def check_names(
+    found: Mapping[str, Iterable[int]], expected: Mapping[str, Iterable[int]], source: str, known: bool = True
+) -> None:
     """Compares tensor names and shapes. Raises ``CheckpointError`` that lists what is missing, surplus or misshapen,
     and calls another model by its name.
 
     source: what to call the weights, mostly the file's name
+    known: whether to look for another model's signs
     """
     missing = [name for name in expected if name not in found]
     surplus = [name for name in found if name not in expected]
@@ -34,7 +37,7 @@ def check_names(found: Mapping[str, Iterable[int]], expected: Mapping[str, Itera
         for name, shape in expected.items()
         if name in found and tuple(found[name]) != tuple(shape)
     ]
-    other = recognise(found)
+    other = recognise(found) if known else None
     most = {} if other is None else {"most": NAMES_OF_ANOTHER}
     faults = [
         f"{kind} ({len(names)}): {listing(names, **most)}"

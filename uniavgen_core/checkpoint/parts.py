@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,10 +18,11 @@ import torch
 from torch import Tensor
 
 from ..config import ModelConfig
-from .errors import CheckpointError
+from .errors import CheckpointError, listing
 from .load import CONFIG_KEY, config_of, expected_shapes
 from .names import check_names, common_prefix
 from .quantised import is_quantised
+from .reading import PICKLES, check_beginning
 from .signatures import recognise
 from .stream import PIECE, Layout, SafetensorsSource, Source
 
@@ -42,7 +44,10 @@ TOKENIZER_FILE = Path("google", "umt5-xxl", "spiece.model")  # beside the releas
 JOINT_MATRICES = re.compile(r"(audio_|a2v_|v2a_)?blocks\.\d+\..*\.weight")
 T5_MATRICES = re.compile(r"encoder\.block\.\d+\.layer\.\d\.(SelfAttention\.[qkvo]|DenseReluDense\.w\w+)\.weight")
 
+T5_WIDTH, T5_DEPTH = 4096, 24  # of umT5-XXL
+
 VAE_SIGN, VAE_LATENT = "conv2.weight", (48, 48, 1, 1, 1)
+VAE_NAMES = Path(__file__).with_name("wan_vae_names.txt")  # of the published VAE, one a line
 
 
 @dataclass(frozen=True)
@@ -65,14 +70,21 @@ class PickleSource:
     """A PyTorch file, of which nothing but tensors is read, mapped into memory."""
 
     def __init__(self, path: Path):
+        check_beginning(path, PICKLES)
+        if not zipfile.is_zipfile(path):
+            raise CheckpointError(
+                f"{path.name} is no whole PyTorch file of today's layout: download it again, or save it again with a "
+                "newer PyTorch"
+            )
         try:
             tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        except (RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
-            reason = str(error).strip().splitlines()[0]
+        except pickle.UnpicklingError as error:
             raise CheckpointError(
-                f"{path.name} cannot be read as PyTorch weights without running what is in it ({reason}): use the "
+                f"{path.name} holds more than tensors, which could run as a program, so it is refused: use the "
                 ".safetensors file of this model"
             ) from error
+        except (RuntimeError, ValueError, EOFError, OSError) as error:
+            raise CheckpointError(f"{path.name} is damaged: download it again") from error
         if not isinstance(tensors, Mapping) or not all(isinstance(x, Tensor) for x in tensors.values()):
             raise CheckpointError(f"{path.name} holds something other than tensors by name: choose the weights alone")
         self.tensors = tensors
@@ -99,7 +111,9 @@ def part_of(source: Source, path: Path, tokenizer: Path | None) -> Part:
     if "blocks.0.pos_embedding.embedding.weight" in shapes:
         return text_encoder(shapes, path, tokenizer)
     if shapes.get(VAE_SIGN) == VAE_LATENT and recognise(shapes) is not None:
-        return Part("the video VAE (Wan 2.2)", {name: name for name in shapes}, None)
+        names = VAE_NAMES.read_text("utf-8").split()
+        check_names(shapes, {name: shapes.get(name, ()) for name in names}, path.name, known=False)
+        return Part("the video VAE (Wan 2.2)", {name: name for name in names}, None)
     return joint_model(source, shapes, path)
 
 
@@ -108,6 +122,12 @@ def joint_model(source: Source, shapes: dict[str, tuple[int, ...]], path: Path) 
     config = config_in(source, prefix)
     names = {name: name.removeprefix(prefix) for name in shapes if name != prefix + CONFIG_KEY}
     check_names({new: shapes[old] for old, new in names.items()}, expected_shapes(config), path.name)
+    whole = [name for name in names if not source.layouts[name].dtype.is_floating_point]
+    if whole:
+        raise CheckpointError(
+            f"{path.name} holds whole numbers instead of weights in {listing(whole)}: choose a file in bf16, fp16 or "
+            "fp32"
+        )
     return Part("the joint model", names, JOINT_MATRICES, metadata={CONFIG_KEY: config.to_json()})
 
 
@@ -125,7 +145,11 @@ def text_encoder(shapes: dict[str, tuple[int, ...]], path: Path, tokenizer: Path
     names = T5_REST | {
         f"blocks.{i}.{old}": f"encoder.block.{i}.{new}" for i in range(depth) for old, new in T5_BLOCK.items()
     }
-    check_names(shapes, {name: shapes.get(name, ()) for name in names}, path.name)
+    if shapes.get("token_embedding.weight", ())[1:] == (T5_WIDTH,) and depth != T5_DEPTH:
+        raise CheckpointError(
+            f"{path.name} has {depth} blocks, and umT5-XXL has {T5_DEPTH}: it is not whole, download it again"
+        )
+    check_names(shapes, {name: shapes.get(name, ()) for name in names}, path.name, known=False)
     tokenizer = tokenizer or path.parent / TOKENIZER_FILE
     if not tokenizer.is_file():
         raise CheckpointError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -26,6 +27,7 @@ IMPOSTORS = (
     (b"\x80", "is a Python pickle, which can run code when read: use the .safetensors file of the weights"),
     (b"GGUF", "is a GGUF file, which is not supported: use the .safetensors file of the weights"),
 )
+PICKLES = (b"PK\x03\x04", b"\x80")  # those of them that PyTorch writes
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def find_weights(path: Path) -> Path:
 
 def _read_header(path: Path) -> tuple[dict[str, Stored], dict[str, str]]:
     """Tensors and metadata of a safetensors file. Raises ``CheckpointError`` unless it is whole."""
-    size = _check_beginning(path)
+    size = check_beginning(path)
     with path.open("rb") as file:
         length, brace = int.from_bytes(file.read(8), "little"), file.read(1)
         if brace != b"{":
@@ -136,8 +138,8 @@ def _read_header(path: Path) -> tuple[dict[str, Stored], dict[str, str]]:
     return stored, metadata
 
 
-def _check_beginning(path: Path) -> int:
-    """Size of the file in bytes, if it is not empty and not one of the impostors."""
+def check_beginning(path: Path, wanted: Container[bytes] = ()) -> int:
+    """Size of the file in bytes, if it is not empty and not one of the impostors, but for those that are ``wanted``."""
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
@@ -147,6 +149,8 @@ def _check_beginning(path: Path) -> int:
     if not size:
         raise CheckpointError(f"{path.name} is empty: download it again")
     for signature, sentence in IMPOSTORS:
+        if signature in wanted:
+            continue
         # the header's length comes first in safetensors: 8 bytes that may begin with any byte, then a brace
         if beginning.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(signature) and beginning[8:9] != b"{":
             raise CheckpointError(f"{path.name} {sentence}")
@@ -155,7 +159,7 @@ def _check_beginning(path: Path) -> int:
 
 def _read_index(path: Path) -> tuple[dict[str, str], dict[str, str]]:
     """Tensor name -> shard, and the metadata that is text."""
-    _check_beginning(path)
+    check_beginning(path)
     try:
         index = json.loads(path.read_bytes())
         listed, metadata = dict(index["weight_map"]), dict(index.get("metadata") or {})
@@ -163,6 +167,8 @@ def _read_index(path: Path) -> tuple[dict[str, str], dict[str, str]]:
         raise CheckpointError(
             f"{path.name} is not an index of shards (it needs a 'weight_map'): download it again"
         ) from error
+    if not listed:
+        raise CheckpointError(f"{path.name} lists no tensors: download it again")
     for shard in listed.values():
         if not isinstance(shard, str) or not _is_inside(shard):
             raise CheckpointError(

@@ -134,6 +134,8 @@ def write(
             file.flush()
             os.fsync(file.fileno())
         os.replace(unfinished, target)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(target)) from error
     finally:
         unfinished.unlink(missing_ok=True)
 
