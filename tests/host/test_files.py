@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from host.hosts import Host, run_inside
 
+from uniavgen_core.video.encode import LEAD_LATENTS
+
 
 @pytest.fixture(scope="module")
 def measured(host: Host, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
@@ -49,6 +51,11 @@ def test_what_the_host_saves_is_loaded_again(measured, name):
 def test_the_hosts_text_encoder_and_vae_take_the_released_weights(measured):
     """Names and shapes strictly (the script fails otherwise), and the same normalisation of latents."""
     assert measured["latent constants off"] < 1e-6
+
+
+def test_frames_are_encoded_in_parts_that_reach_back_far_enough(measured):
+    """The host's Wan2.2 encoder looks back as far as parts of footage are led in by, and no farther."""
+    assert measured["vae reaches"] == LEAD_LATENTS
 
 
 REFUSED = {
