@@ -39,13 +39,15 @@ Row = dict[str, str]
 
 def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
-    texts = [f"{machine(options.device)}, {options.dtype}, {date.today()}"]
+    before = RESULTS.read_text().rstrip() if options.write == "add" else "# Results"
+    asked = f"{', '.join(options.part)} of {', '.join(options.task)} at size {', '.join(options.size)}"
+    texts = [f"One process: {asked}. {machine(options.device)}, {options.dtype}, {date.today()}"]
     with torch.no_grad():
         for title, rows in sections(options):
             texts.append(table(title, rows))
             print(texts[-1], end="\n\n", flush=True)
             if options.write:
-                RESULTS.write_text("\n\n".join(["# Results", *texts]) + "\n")
+                RESULTS.write_text("\n\n".join([before, *texts]) + "\n")
     return 0
 
 
@@ -58,7 +60,7 @@ def sections(options: argparse.Namespace) -> Iterator[tuple[str, list[Row]]]:
         model = make_model(SIZES[GROWTH_SIZE].config, options.device, dtype)
         yield f"{GROWTH_SIZE}, growth of a joint forward", growth_rows(SIZES[GROWTH_SIZE], model, options)
     if "counts" in options.part:
-        rows = [count_row(name, options) for name in RUNS]
+        rows = [count_row(name, options) for name in RUNS if name in options.task]
         yield f"release size (736x1312, 81 frames), arithmetic of {options.steps} steps", rows
     if options.kept:
         keep_memory()
@@ -71,11 +73,12 @@ def sections_of_size(name: str, options: argparse.Namespace, wanted: Sequence[st
     model = make_model(size.config, options.device, getattr(torch, options.dtype))
     theirs = options.released and released.load(options.released, model)
     if "forwards" in wanted:
-        yield f"{name}, forward", [forward_row(task, size, model, theirs, options) for task in TASKS]
+        yield f"{name}, forward", [forward_row(task, size, model, theirs, options) for task in options.task]
+    runs = [task for task in RUNS if task in options.task]
     if name not in RUN_SIZES:
         return
     if "runs" in wanted:
-        yield f"{name}, run of {options.steps} steps", [run_row(n, size, model, theirs, options) for n in RUNS]
+        yield f"{name}, run of {options.steps} steps", [run_row(n, size, model, theirs, options) for n in runs]
     if "savings" in wanted:
         yield f"{name}, what can be left out of {options.steps} joint steps", savings_rows(size, model, options)
 
@@ -234,6 +237,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--released", type=Path, metavar="FOLDER", help=f"a checkout of {released.URL}")
     parser.add_argument("--part", nargs="+", choices=choices, default=choices)
     parser.add_argument("--size", nargs="+", choices=list(SIZES), default=list(SIZES))
+    parser.add_argument(
+        "--task", nargs="+", choices=list(TASKS), default=list(TASKS), help="of forwards, runs and counts"
+    )
     parser.add_argument("--steps", type=int, default=50, help="of a run, an even number")
     parser.add_argument("--repeats", type=int, default=5, help="of a forward; the shortest counts")
     parser.add_argument("--run-repeats", type=int, default=1, help="of a run")
@@ -245,7 +251,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--compile", action="store_true", help="also with each block compiled")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])
-    parser.add_argument("--write", action="store_true", help=f"into {RESULTS.name}")
+    parser.add_argument("--write", choices=["anew", "add"], help=f"into {RESULTS.name}")
     return parser.parse_args(arguments)
 
 
