@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
@@ -40,9 +40,12 @@ class FaceMasks:
 
 @dataclass(eq=False)
 class Kept:
-    """What the steps of a run share for one conditioning; made by the first of its passes."""
+    """What the steps of a run share for one conditioning; made by the first of its passes.
 
-    prepared: Prepared | None = None
+    prepared: for each batch size, because the host may run the conditioning twice in one batch
+    """
+
+    prepared: dict[int, Prepared] = field(default_factory=dict)
 
 
 @contextmanager
@@ -58,7 +61,7 @@ def kept_during_a_run(conditionings: Iterable[list[dict[str, Any]]]) -> Iterator
         yield
     finally:
         for entry in entries:
-            entry.pop(KEPT).prepared = None
+            entry.pop(KEPT).prepared.clear()
 
 
 def with_values(conditioning: Conditioning, **values: Any) -> Conditioning:

@@ -109,11 +109,14 @@ class HostModel(JointModel):
         """What the steps of a run share, made now if this is the first; None if nothing can be kept."""
         if kept is None:
             return None
-        if kept.prepared is None:
+        size = latent.video.shape[0]
+        if size not in kept.prepared:
             # a pass without an interaction may be the first of one whose next steps have it
-            kept.prepared = self.prepare(latent, replace(conditions, interaction=JOINT), keep_on=keep_on(), **how)
+            joint = replace(conditions, interaction=JOINT)
+            kept.prepared[size] = self.prepare(latent, joint, keep_on=keep_on(), **how)
+        prepared = kept.prepared[size]
         # the copy of the model on another GPU goes without
-        return kept.prepared if kept.prepared.video_rotary.cos.device == latent.video.device else None
+        return prepared if prepared.video_rotary.cos.device == latent.video.device else None
 
 
 def compute_what_is_not_cached(transformer_options: dict[str, Any]) -> None:

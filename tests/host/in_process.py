@@ -6,6 +6,7 @@ python in_process.py COMFYUI_FOLDER PACK_FOLDER
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import inspect
 import json
@@ -217,7 +218,7 @@ def count_work(bench: Bench) -> dict[str, Any]:
         type(model).prepared = original
         for hook in hooks:
             hook.remove()
-    measured["nothing kept"] = bool(kept) and all(holder.prepared is None for holder in kept)
+    measured["nothing kept"] = bool(kept) and all(not holder.prepared for holder in kept)
     return measured
 
 
@@ -295,6 +296,22 @@ def try_compiling(bench: Bench) -> dict[str, float]:
     return {"compiled": max(error(compiled_video, video), error(compiled_audio, audio)), "compiled frames": frames}
 
 
+def try_batches(bench: Bench) -> dict[str, float]:
+    """A conditioning that is there twice from the middle on, in batches of two: what steps share against all anew."""
+    adapter = sys.modules[f"{bench.pack}.nodes.adapter_model"]
+    part = Bench.__new__(Bench)
+    part.__dict__.update(bench.__dict__)
+    later = {"start_percent": 0.5, "end_percent": 1.0}
+    part.positive = bench.positive + [[caption, {**rest, **later}] for caption, rest in bench.positive]
+    shared, keep = part.joint(), adapter.kept_during_a_run
+    adapter.kept_during_a_run = lambda _: contextlib.nullcontext()
+    try:
+        anew = part.joint()
+    finally:
+        adapter.kept_during_a_run = keep
+    return {"batches": max(error(a, b) for a, b in zip(shared[:2], anew[:2], strict=True))}
+
+
 def main() -> None:
     nodes, pack = load_host(*sys.argv[1:3])
     import torch
@@ -310,6 +327,7 @@ def main() -> None:
             try_inpainting,
             try_host_features,
             try_compiling,
+            try_batches,
         )
         measured = {name: value for part in parts for name, value in part(bench).items()}
     print(json.dumps(measured))

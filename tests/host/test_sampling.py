@@ -48,6 +48,10 @@ def test_dubbing_runs_the_video_branch_once_for_each_text(measured, sampler):
     assert measured["nothing kept"]
 
 
+def test_what_steps_share_fits_every_batch(measured):
+    assert measured["batches"] == 0
+
+
 def test_custom_sampling_equals_the_joint_sampler(measured):
     assert measured["custom video"] < 1e-6
     assert measured["custom audio"] < 1e-6
