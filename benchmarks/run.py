@@ -240,7 +240,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--task", nargs="+", choices=list(TASKS), default=list(TASKS), help="of forwards, runs and counts"
     )
-    parser.add_argument("--steps", type=int, default=50, help="of a run, an even number")
+    parser.add_argument("--steps", type=int, default=50, help="of a run: an even number, 4 or more")
     parser.add_argument("--repeats", type=int, default=5, help="of a forward; the shortest counts")
     parser.add_argument("--run-repeats", type=int, default=1, help="of a run")
     parser.add_argument(
@@ -252,7 +252,12 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])
     parser.add_argument("--write", choices=["anew", "add"], help=f"into {RESULTS.name}")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.steps < 4 or options.steps % 2:
+        parser.error("--steps must be an even number, 4 or more: savings are measured with a quarter of them")
+    if min(options.repeats, options.run_repeats) < 1:
+        parser.error("--repeats and --run-repeats must be 1 or more")
+    return options
 
 
 if __name__ == "__main__":
