@@ -10,8 +10,8 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
+from ..uniavgen_core.config import MAX_TIMESTEP
 from ..uniavgen_core.sampling import Guidance, Mode
-from ..uniavgen_core.sampling.schedule import MAX_TIMESTEP
 from ..uniavgen_core.types import UNIMODAL
 from .adapter_conditioning import INTERACTION, SKIP_LAYERS, Conditioning, check_conditioning, with_values
 from .adapter_model import config_of_model

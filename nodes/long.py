@@ -10,9 +10,9 @@ from comfy.nested_tensor import NestedTensor
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..uniavgen_core.config import MAX_TIMESTEP
 from ..uniavgen_core.geometry import TEMPORAL_STRIDE, TRAINED_FRAMES, ClipLength, check_frames
 from ..uniavgen_core.sampling import timesteps
-from ..uniavgen_core.sampling.schedule import MAX_TIMESTEP
 from ..uniavgen_core.task import interactions
 from ..uniavgen_core.types import AVLatent
 from ..uniavgen_core.windows import OVERLAP, Window, continued, cut, first_frame, paste, plan_windows, texts

@@ -15,8 +15,8 @@ from comfy.nested_tensor import NestedTensor
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..uniavgen_core.config import MAX_TIMESTEP
 from ..uniavgen_core.sampling import timesteps
-from ..uniavgen_core.sampling.schedule import MAX_TIMESTEP
 from .adapter_conditioning import FACE_MASKS, FaceMasks, with_values
 from .adapter_guider import ModalityAwareGuider
 from .adapter_latent import check_masks, check_one_pass, face_mask, parts, paste_given

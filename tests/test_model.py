@@ -10,12 +10,12 @@ import pytest
 import torch
 from conftest import randomise, small_config
 
-from uniavgen_core.config import Alignment, InteractionConfig, Layers, ModelConfig, Site
+from uniavgen_core.config import Alignment, InteractionConfig, Layers, ModelConfig, Prediction, Site
 from uniavgen_core.model import JointModel
 from uniavgen_core.model.aligners import AlignmentTables
 from uniavgen_core.model.alignment import audio_windows, frame_contexts, nearest_contexts, own_windows
 from uniavgen_core.model.attention import scaled_dot_product
-from uniavgen_core.model.rope import rotate
+from uniavgen_core.model.rope import rotary_1d, rotate
 from uniavgen_core.types import JOINT, TO_AUDIO_ONLY, TO_VIDEO_ONLY, UNIMODAL, AVLatent, Velocity
 
 T = torch.tensor([700.0])
@@ -353,3 +353,20 @@ def test_attention_to_a_mix_that_is_never_made(make_model) -> None:
         seen = model._attend(q, view, contexts, scaled_dot_product)
         torch.testing.assert_close(seen, expected.reshape(q.shape))
     assert contexts.weights is not None
+
+
+def test_a_clean_prediction_becomes_the_velocity_that_leads_to_it(make_case):
+    """From any time, the velocity of a model that predicts clean latents points from them to what it saw."""
+    latent, conditions = make_case()
+    model = randomise(JointModel(small_config()))
+    clean = JointModel(replace(small_config(), video_prediction=Prediction.CLEAN))
+    clean.load_state_dict(model.state_dict())
+    for t in (1000.0, 250.0):
+        said, velocity = (m(latent, torch.tensor([t]), conditions) for m in (model, clean.eval()))
+        torch.testing.assert_close(latent.video - t / 1000 * velocity.video, said.video, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(velocity.audio, said.audio)
+
+
+def test_stretched_speech_stands_farther_apart():
+    plain, stretched = (rotary_1d(9, 6, torch.device("cpu"), stretch) for stretch in (1.0, 2.0))
+    torch.testing.assert_close(stretched.sin[:5], plain.sin[::2])

@@ -6,6 +6,8 @@ import json
 from dataclasses import asdict, dataclass, field, fields
 from enum import Enum
 
+MAX_TIMESTEP = 1000.0  # noise; 0 is clean
+
 
 class Layers(str, Enum):
     """After which blocks the two branches meet (paper, ablation of the layers)."""
@@ -38,6 +40,13 @@ class Alignment(str, Enum):
     ASYMMETRIC = "asymmetric"
     SYMMETRIC_TEMPORAL = "symmetric_temporal"
     SYMMETRIC_GLOBAL = "symmetric_global"
+
+
+class Prediction(str, Enum):
+    """What the video head says: the velocity (release), or the clean latents, from which the velocity follows."""
+
+    VELOCITY = "velocity"
+    CLEAN = "clean"
 
 
 @dataclass(frozen=True)
@@ -95,6 +104,9 @@ class ModelConfig:
     speech_dim: int = 512
     speech_layers: int = 4
     eps: float = 1e-6
+    # What models far smaller than the release need besides
+    speech_stretch: float = 1.0  # audio tokens from one speech token to the next, for the rotary positions of its keys
+    video_prediction: Prediction = Prediction.VELOCITY
 
     def __post_init__(self) -> None:
         indices = self.interaction.layer_indices(self.num_layers)
@@ -122,6 +134,7 @@ class ModelConfig:
                 **values,
                 "video": BranchConfig(**values["video"]),
                 "audio": BranchConfig(**values["audio"]),
+                "video_prediction": Prediction(values["video_prediction"]),
                 "interaction": InteractionConfig(
                     layers=Layers(layers) if isinstance(layers, str) else tuple(layers),
                     site=Site(interaction["site"]),

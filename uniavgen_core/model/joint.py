@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..config import RELEASE, ModelConfig, Site
+from ..config import MAX_TIMESTEP, RELEASE, ModelConfig, Prediction, Site
 from ..types import AVLatent, Conditions, Interaction, Velocity
 from .aligners import AlignmentTables, AudioToVideo, VideoToAudio
 from .attention import AttentionFunction, KeysAndValues, scaled_dot_product
@@ -19,6 +19,8 @@ from .inputs import check_inputs
 from .prepared import Prepared, Still, moved
 from .rope import rotary_1d, rotary_3d
 from .text import SpeechEmbedding
+
+SMALLEST_SIGMA = 1e-3  # below any time of the schedules in use but 0, at which there is nothing to predict
 
 # the parts of a block before and after the branches meet; at BEFORE_SELF_ATTENTION that of the next block is meant
 MEETING = {
@@ -129,7 +131,7 @@ class JointModel(nn.Module):
 
         grid = (latent.video.shape[2], *(side // self.config.patch_size for side in latent.video.shape[3:]))
         return Velocity(
-            still_video.velocity if video is None else self._video_velocity(video, grid),
+            still_video.velocity if video is None else self._video_velocity(video, grid, latent, timestep),
             still_audio.velocity if audio is None else self._audio_velocity(audio),
             tuple(mask.unflatten(1, grid).squeeze(-1).float() for mask in masks),  # [B, T, rows, columns]
         )
@@ -161,7 +163,7 @@ class JointModel(nn.Module):
         caption = F.pad(conditions.caption.to(video), (0, 0, 0, self.config.text_len - conditions.caption.shape[1]))
         caption = self.text_embedding_video(caption)
         speech = self.text_proj(self.text_embedding(conditions.speech, audio.dtype))
-        speech_rotary = rotary_1d(speech.shape[1], self.config.audio.head_dim, audio.device)
+        speech_rotary = rotary_1d(speech.shape[1], self.config.audio.head_dim, audio.device, self.config.speech_stretch)
         prepared = Prepared(
             layers,
             {i: moved(self.blocks[i].read(caption, None), keep_on) for i in layers},
@@ -183,7 +185,7 @@ class JointModel(nn.Module):
                     view = aligners[index][1].look(stream.masked(masks[index], latents), tables)
                     shown[index] = view if keep_on is None else view.to(keep_on)
                 stream.advance(index, after)
-            still_video = Still(self._video_velocity(stream, (latents, rows, columns)), shown, masks)
+            still_video = Still(self._video_velocity(stream, (latents, rows, columns), latent, start), shown, masks)
         if clean[1] == audio.shape[2]:
             stream, shown = self._audio_stream(latent, start, conditions, prepared, attention), {}
             for index in layers:
@@ -251,9 +253,13 @@ class JointModel(nn.Module):
         )
         return Stream(x, self.audio_blocks, context, prepared.audio_text, voice, voice + latent.clean_audio)
 
-    def _video_velocity(self, video: Stream, grid: tuple[int, int, int]) -> Tensor:
+    def _video_velocity(self, video: Stream, grid: tuple[int, int, int], latent: AVLatent, timestep: Tensor) -> Tensor:
         x = self.head(video.target, video.context.time, video.context.groups[1:])
-        return self._unpatchify(x, *grid[1:]).float()
+        x = self._unpatchify(x, *grid[1:]).float()
+        if self.config.video_prediction is Prediction.VELOCITY:
+            return x
+        sigma = (timestep / MAX_TIMESTEP).clamp(min=SMALLEST_SIGMA)[:, None, None, None, None]
+        return (latent.video.float() - x) / sigma
 
     def _audio_velocity(self, audio: Stream) -> Tensor:
         x = self.head_audio(audio.target, audio.context.time, audio.context.groups)

@@ -47,9 +47,9 @@ def _angles(positions: Tensor, width: int) -> Tensor:
     return torch.outer(positions.double(), frequencies)
 
 
-def rotary_1d(length: int, head_dim: int, device: torch.device) -> RotaryTable:
-    """Positions 0 ... length - 1 on one axis over the whole head."""
-    return RotaryTable.from_angles(_angles(torch.arange(length), head_dim), device)
+def rotary_1d(length: int, head_dim: int, device: torch.device, stretch: float = 1.0) -> RotaryTable:
+    """Positions 0 ... length - 1, each times ``stretch``, on one axis over the whole head."""
+    return RotaryTable.from_angles(_angles(stretch * torch.arange(length), head_dim), device)
 
 
 def rotary_3d(frames: int, rows: int, columns: int, head_dim: int, device: torch.device) -> RotaryTable:

@@ -7,12 +7,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ..config import MAX_TIMESTEP
 from ..model import JointModel
 from ..model.attention import AttentionFunction, scaled_dot_product
 from ..model.prepared import Prepared
 from ..types import AVLatent, Conditions
 from .guidance import Guidance, Mode
-from .schedule import MAX_TIMESTEP
 
 
 def draw_noise(latent: AVLatent, seed: int) -> AVLatent:

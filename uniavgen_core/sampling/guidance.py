@@ -8,9 +8,8 @@ from enum import Enum
 
 from torch import Tensor
 
-from ..config import RELEASE
+from ..config import MAX_TIMESTEP, RELEASE
 from ..types import UNIMODAL, AVLatent, Conditions, Velocity
-from .schedule import MAX_TIMESTEP
 
 RELEASE_SKIPPED_LAYER = 11
 MAX_SCALE = 1000.0

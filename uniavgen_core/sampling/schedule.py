@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-MAX_TIMESTEP = 1000.0
+from ..config import MAX_TIMESTEP
+
 SHIFT = 5.0
 STEPS = 50
 MAX_STEPS = 10_000
