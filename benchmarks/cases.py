@@ -10,6 +10,7 @@ from torch import Tensor
 from uniavgen_core.config import RELEASE, BranchConfig, ModelConfig
 from uniavgen_core.geometry import ClipLength
 from uniavgen_core.model import JointModel
+from uniavgen_core.text.speech import empty_speech
 from uniavgen_core.types import JOINT, TO_AUDIO_ONLY, TO_VIDEO_ONLY, UNIMODAL, AVLatent, Conditions, Interaction
 
 CAPTION_TOKENS, SPEECH_TOKENS = 64, 48
@@ -108,7 +109,5 @@ def make_inputs(size: Size, task: Task, device: str = "cpu") -> tuple[AVLatent, 
     speech = torch.randint(0, config.speech_vocab, (1, SPEECH_TOKENS), generator=generator).to(device)
     image = latent.video[:, :, :1]
     positive = Conditions(randn(1, CAPTION_TOKENS, config.text_dim), speech, image, None, task.interaction)
-    negative = replace(
-        positive, caption=randn(1, 8, config.text_dim), speech=torch.full((1, 10), -1, dtype=torch.int64, device=device)
-    )
+    negative = replace(positive, caption=randn(1, 8, config.text_dim), speech=empty_speech().to(device))
     return latent, positive, negative

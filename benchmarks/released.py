@@ -23,6 +23,8 @@ from uniavgen_core.sampling import Guidance
 from uniavgen_core.types import AVLatent, Conditions, Velocity
 
 URL = "https://github.com/MCG-NJU/Sora2-mini"
+TIME_PARTS = ("time_embedding", "time_projection", "time_embedding_audio", "time_projection_audio")
+IN_FLOAT32 = (*TIME_PARTS, "head", "head_audio")  # whatever the weights' dtype
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, *_: Any, **__: Any) -> Tensor:
@@ -52,7 +54,11 @@ def import_model(checkout: Path) -> ModuleType:
 
 
 def load(checkout: Path, ours: JointModel) -> nn.Module:
-    """The released model with our weights. Raises ``RuntimeError`` if their names or shapes differ."""
+    """The released model with our weights. Raises ``RuntimeError`` if their names or shapes differ.
+
+    In half precision its inference script casts all weights, and its model computes embeddings of time and heads under
+    CUDA's autocast to float32. There is no such autocast on a CPU, so those weights are float32 here: the same numbers.
+    """
     config: ModelConfig = ours.config
     model = import_model(checkout).WanModel(
         in_dim=config.video_channels,
@@ -70,21 +76,27 @@ def load(checkout: Path, ours: JointModel) -> nn.Module:
     meetings = len(config.interaction_layers)
     model.a2v_blocks, model.v2a_blocks = model.a2v_blocks[:meetings], model.v2a_blocks[:meetings]
     model.load_state_dict(ours.state_dict())
-    return model.to(next(ours.parameters())).eval().requires_grad_(False)
+    model.to(next(ours.parameters()))
+    masks = (aligner.mask_head for aligner in model.a2v_blocks)
+    for module in (*(getattr(model, name) for name in IN_FLOAT32), *masks):
+        module.float()
+    return model.eval().requires_grad_(False)
 
 
 def forward(
     model: nn.Module, latent: AVLatent, t: Tensor, conditions: Conditions, skip_layers: tuple[int, ...] = ()
 ) -> Velocity:
-    """One pass of the released model, in our shapes, without face masks."""
+    """One pass of the released model in its weights' dtype, in our shapes, without face masks."""
+    dtype = model.patch_embedding.weight.dtype
+    latent = latent.map(lambda x: x.to(dtype))
     sound = latent.audio[0].T
     context = [
         conditions.speech,
         [None],
         [sound if latent.clean_audio else None],
-        list(conditions.reference_image),
+        list(conditions.reference_image.to(dtype)),
         list(latent.video[:, :, : latent.clean_video]),
-        list(conditions.caption),
+        list(conditions.caption.to(dtype)),
     ]
     way = conditions.interaction
     video, audio = model(

@@ -255,6 +255,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.steps < 4 or options.steps % 2:
         parser.error("--steps must be an even number, 4 or more: savings are measured with a quarter of them")
+    if set(options.part) <= {"runs", "savings"} and not set(options.size) & set(RUN_SIZES):
+        parser.error(f"runs and savings need --size {' or '.join(RUN_SIZES)}: there is one layer, and none to skip")
     if min(options.repeats, options.run_repeats) < 1:
         parser.error("--repeats and --run-repeats must be 1 or more")
     return options

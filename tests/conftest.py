@@ -11,6 +11,8 @@ from uniavgen_core.config import BranchConfig, InteractionConfig, ModelConfig
 from uniavgen_core.model import JointModel
 from uniavgen_core.types import JOINT, AVLatent, Conditions, Interaction
 
+pytest.register_assert_rewrite("downloads", "vocoders")
+
 
 def small_config(**interaction) -> ModelConfig:
     """A configuration that runs in milliseconds; keywords go to its interaction."""

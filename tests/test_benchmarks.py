@@ -112,6 +112,12 @@ def test_the_table_of_passes(capsys):
         assert all(float(value.split()[0]) > 0 for value in table[name])
 
 
+def test_runs_of_one_layer_are_refused(capsys):
+    with pytest.raises(SystemExit):
+        run.main(["--size", "wide", "--part", "savings"])
+    assert "runs and savings need --size small or medium" in capsys.readouterr().err
+
+
 def test_a_folder_without_the_released_code(tmp_path):
     with pytest.raises(FileNotFoundError, match="git clone"):
         released.import_model(tmp_path)

@@ -203,7 +203,7 @@ def test_symmetric_temporal_sees_only_its_own_time() -> None:
     """2 latents, 5 frames, 10 tokens: two tokens a frame."""
     assert own_windows(2, 10).tolist() == [[0] + [1] * 7, list(range(2, 10))]
     (contexts,) = nearest_contexts(2, 10)
-    assert contexts.latent.tolist() == [0, 1]
+    assert contexts.latent == 0
     assert contexts.tokens.tolist() == [[0, 1] + [1] * 6, list(range(2, 10))]  # a short run repeats its last token
 
 
@@ -221,7 +221,13 @@ def test_a_single_latent_sees_all_that_is_there() -> None:
     """One frame, four tokens: the release fails here; the window takes the frame's own token and two frames more."""
     assert audio_windows(1, 4).tolist() == [[0] * 8 + [0, 1, 2, 3] + [3] * 5]
     (contexts,) = frame_contexts(1, 4)
-    assert (contexts.latent.tolist(), contexts.tokens.tolist()) == ([1], [[0, 1, 2, 3]])  # the only latent, doubled
+    assert (contexts.latent, contexts.tokens.tolist()) == (1, [[0, 1, 2, 3]])  # the only latent, doubled
+
+
+def test_places_follow_each_other() -> None:
+    """Three tokens for 21 latents: latents that no token sees are left out."""
+    contexts = nearest_contexts(21, 3)
+    assert [(group.latent, group.tokens.tolist()) for group in contexts] == [(0, [[0]]), (7, [[1]]), (14, [[2]])]
 
 
 def test_attention_goes_through_one_door(make_model, make_case) -> None:
@@ -343,9 +349,10 @@ def test_attention_to_a_mix_that_is_never_made(make_model) -> None:
     for contexts in tables.contexts:
         q = torch.randn(2, *contexts.tokens.shape, config.audio.dim)  # [B, C, m, dim]
         weights = torch.zeros(contexts.tokens.shape) if contexts.weights is None else contexts.weights
-        after = (contexts.latent + 1).clamp(max=5)
+        latent = torch.arange(contexts.latent, contexts.latent + len(contexts.tokens))
+        after = (latent + 1).clamp(max=5)
 
-        def mix(part, a=weights[:, :, None, None], latent=contexts.latent, after=after):
+        def mix(part, a=weights[:, :, None, None], latent=latent, after=after):
             return (1 - a) * part[:, latent, None] + a * part[:, after, None]  # [B, C, m, n, dim]
 
         keys, values = rotate(model.norm_k(mix(raw)), tables.video_key_rotary, model.heads), mix(model.v(doubled))

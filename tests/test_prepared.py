@@ -100,6 +100,21 @@ def test_a_branch_that_is_given_runs_once_for_each_text(make_model, make_case, t
     assert calls["a2v_blocks.0.o"] == (0 if task == "dubbing" else STEPS + STEPS // 2)  # none in unimodal passes
 
 
+@torch.no_grad()
+def test_one_filler_says_what_ten_say(make_model, make_case) -> None:
+    """And is attended to without a query."""
+    model = make_model()
+    latent, conditions = make_case(latents=3, tokens=40, batch=2)
+    one, ten = (replace(conditions, speech=torch.full((2, count), -1)) for count in (1, 10))
+    time = torch.tensor([900.0, 20.0])
+    torch.testing.assert_close(model(latent, time, one).audio, model(latent, time, ten).audio)
+    prepared = model.prepare(latent, one)
+    calls = calls_of(model)
+    model(latent, time, one, prepared=prepared)
+    assert calls["audio_blocks.0.cross_attn.o"] == 1 and not calls["audio_blocks.0.cross_attn.q"]
+
+
+@torch.no_grad()
 def test_tables_are_built_once(make_model, make_case, monkeypatch) -> None:
     built = Counter()
     for name in ("rotary_3d", "rotary_1d"):

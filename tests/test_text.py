@@ -82,7 +82,7 @@ def test_short_speech_is_filled_up_to_ten() -> None:
     assert ids.dtype == torch.int64
     assert ids.tolist() == [[1, 2, 0, *[-1] * 7]]
     assert Script("abcdefghijk", LETTERS).ids().tolist() == [list(range(1, 12))]
-    assert empty_speech().tolist() == [[-1] * 10]
+    assert empty_speech().tolist() == [[-1]]
 
 
 def test_a_transcript_comes_before_the_text_in_both_passes() -> None:

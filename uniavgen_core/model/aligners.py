@@ -64,7 +64,7 @@ class AlignmentTables:
                 windows=torch.arange(tokens, device=device)[None],
                 video_query_rotary=RotaryTable(*(part[first_latent * rows * columns :] for part in positions)),
                 audio_key_rotary=rotary_1d_frame_axis(time, video_head, device),
-                contexts=[FrameContexts(torch.arange(first_token, tokens)[None], torch.tensor([0])).to(device)],
+                contexts=[FrameContexts(torch.arange(first_token, tokens)[None], 0).to(device)],
                 context_order=torch.arange(tokens - first_token, device=device),
                 audio_query_rotary=rotary_1d_frame_axis(time[first_token:], audio_head, device),
                 video_key_rotary=rotary_3d(latents, rows, columns, audio_head, device),
@@ -138,24 +138,23 @@ class View(NamedTuple):
     def to(self, device: torch.device | str) -> View:
         return View(*(part.to(device) for part in self))
 
-    def of(self, latent: Tensor) -> KeysAndValues:
-        """Keys and values of these latents [C]: [B, C, n, dim]."""
-        return self.keys[:, latent], self.values[:, latent]
+    def of(self, latents: slice) -> KeysAndValues:
+        """Keys and values of C latents: [B, C, n, dim]."""
+        return self.keys[:, latents], self.values[:, latents]
 
-    def shares(self, latent: Tensor, weights: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-        """How much of the keys of latents [C], and of those after them, is in the normalised mix of both.
+    def shares(self, latents: slice, after: slice, weights: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+        """How much of the keys of C latents, and of those after them, is in the normalised mix of both.
 
         weights: [C, m] of the latter before normalisation; returns two [B, C, m, n]. What normalises a mix is a factor
         for each key, which follows from the means of both its parts.
         """
         a = weights[:, :, None]  # [C, m, 1]
-        square, after, product = (
-            means[:, index, None]  # [B, C, 1, n]
-            for means, index in ((self.square, latent), (self.square, latent + 1), (self.product, latent))
+        square, square_after, product = (  # [B, C, 1, n]
+            part.unsqueeze(2) for part in (self.square[:, latents], self.square[:, after], self.product[:, latents])
         )
-        mean = (1 - a).square() * square + 2 * a * (1 - a) * product + a.square() * after
+        mean = (1 - a).square() * square + 2 * a * (1 - a) * product + a.square() * square_after
         norm = (mean.clamp(min=0) + eps).rsqrt()
-        return (1 - a) * (square + eps).sqrt() * norm, a * (after + eps).sqrt() * norm
+        return (1 - a) * (square + eps).sqrt() * norm, a * (square_after + eps).sqrt() * norm
 
 
 class VideoToAudio(Attention):
@@ -195,12 +194,13 @@ class VideoToAudio(Attention):
 
     def _attend(self, q: Tensor, seen: View, contexts: FrameContexts, attention: AttentionFunction) -> Tensor:
         """Queries [B, C, m, dim] of the contexts' tokens -> [B, C, m, dim]."""
-        latent, weights = contexts.latent, contexts.weights
+        first, places, weights = contexts.latent, q.shape[1], contexts.weights
+        latents, after = slice(first, first + places), slice(first + 1, first + 1 + places)
         if weights is None:
-            y = attention(*(part.flatten(0, 1) for part in (q, *seen.of(latent))), self.heads)
+            y = attention(*(part.flatten(0, 1) for part in (q, *seen.of(latents))), self.heads)
             return y.unflatten(0, q.shape[:2])
-        shares = seen.shares(latent, weights, self.eps)
-        return mixed_attention(q, seen.of(latent), seen.of(latent + 1), shares, weights, self.heads)
+        shares = seen.shares(latents, after, weights, self.eps)
+        return mixed_attention(q, seen.of(latents), seen.of(after), shares, weights, self.heads)
 
 
 def mean_product(a: Tensor, b: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -60,24 +61,26 @@ def own_windows(latents: int, tokens: int) -> Tensor:
 
 @dataclass(frozen=True)
 class FrameContexts:
-    """What audio tokens see of the video: C places, n tokens at each.
+    """What audio tokens see of the video: C places one after the other, n tokens at each.
 
     tokens: [C, n] int64, audio tokens; a place with fewer repeats its last one
-    latent: [C] int64, the latent of each place, where T stands for the last latent doubled
+    latent: that of the first place; T stands for the last latent doubled
     weights: [C, n], how much each token sees of the latent after it instead; None: nothing
     """
 
     tokens: Tensor
-    latent: Tensor
+    latent: int
     weights: Tensor | None = None
 
     def split(self, places: int) -> list[FrameContexts]:
         """The same in parts of so many places."""
-        parts = [[None] * len(self.tokens) if x is None else x.split(places) for x in vars(self).values()]
-        return [FrameContexts(*part) for part in zip(*parts, strict=False)]
+        latents = range(self.latent, self.latent + len(self.tokens), places)
+        weights = [None] * len(latents) if self.weights is None else self.weights.split(places)
+        return [FrameContexts(*part) for part in zip(self.tokens.split(places), latents, weights, strict=True)]
 
     def to(self, device: torch.device) -> FrameContexts:
-        return FrameContexts(*(None if x is None else x.to(device) for x in vars(self).values()))
+        weights = None if self.weights is None else self.weights.to(device)
+        return FrameContexts(self.tokens.to(device), self.latent, weights)
 
 
 def frame_positions(latents: int, tokens: int) -> Tensor:
@@ -102,25 +105,29 @@ def frame_contexts(latents: int, tokens: int, first: int = 0) -> list[FrameConte
     lower, upper = (torch.where(doubled, latents, latent) for latent in (lower, upper))
 
     rest = torch.arange(first, tokens)
-    between = by_latent(rest[lower[rest] != upper[rest]], lower)
-    between = replace(between, weights=weight[between.tokens])
     within = by_latent(rest[lower[rest] == upper[rest]], lower)
-    return [contexts for contexts in (within, between) if len(contexts.tokens)]
+    between = by_latent(rest[lower[rest] != upper[rest]], lower)
+    return [*within, *(replace(contexts, weights=weight[contexts.tokens]) for contexts in between)]
 
 
 def nearest_contexts(latents: int, tokens: int, first: int = 0) -> list[FrameContexts]:
     """Video contexts of the audio tokens ``first`` ... L - 1 without interpolation: the latent of their own time."""
     own = latent_of(frame_positions(latents, tokens).long())
-    return [by_latent(torch.arange(first, tokens), own)] if first < tokens else []
+    return by_latent(torch.arange(first, tokens), own)
 
 
-def by_latent(tokens: Tensor, latent: Tensor) -> FrameContexts:
-    """One place for all those of ``tokens`` that see the same ``latent`` [L]."""
-    seen = latent[tokens].unique()
+def by_latent(tokens: Tensor, latent: Tensor) -> list[FrameContexts]:
+    """One place for all those of ``tokens`` that see the same ``latent`` [L]; several lists where latents are left out.
+
+    So what is seen of neighbours is a part of the whole, and never copied.
+    """
+    seen = latent[tokens].unique().tolist()
     groups = [tokens[latent[tokens] == one] for one in seen]
     length = max((len(group) for group in groups), default=0)
-    padded = [torch.cat((group, group[-1:].expand(length - len(group)))) for group in groups]
-    return FrameContexts(torch.stack(padded) if padded else tokens[:, None], seen)
+    places = [torch.cat((group, group[-1:].expand(length - len(group)))) for group in groups]
+    starts = [i for i, one in enumerate(seen) if one - 1 not in seen]
+    bounds = pairwise([*starts, len(seen)])
+    return [FrameContexts(torch.stack(places[start:stop]), seen[start]) for start, stop in bounds]
 
 
 def context_order(contexts: list[FrameContexts], tokens: int) -> Tensor:

@@ -14,7 +14,7 @@ from ..config import MAX_TIMESTEP, RELEASE, ModelConfig, Prediction, Site
 from ..types import AVLatent, Conditions, Interaction, Velocity
 from .aligners import AlignmentTables, AudioToVideo, VideoToAudio
 from .attention import AttentionFunction, KeysAndValues, scaled_dot_product
-from .blocks import Block, BranchContext, Head
+from .blocks import GELU, Block, BranchContext, Head
 from .inputs import check_inputs
 from .prepared import Prepared, Still, moved
 from .rope import rotary_1d, rotary_3d
@@ -65,7 +65,7 @@ class JointModel(nn.Module):
             config.video_channels, video, kernel_size=patch, stride=patch, **factory
         )
         self.text_embedding_video = nn.Sequential(
-            linear(config.text_dim, video, **factory), nn.GELU(approximate="tanh"), linear(video, video, **factory)
+            linear(config.text_dim, video, **factory), GELU(), linear(video, video, **factory)
         )
         self.time_embedding = nn.Sequential(
             linear(config.freq_dim, video, **factory), nn.SiLU(), linear(video, video, **factory)
@@ -73,7 +73,7 @@ class JointModel(nn.Module):
         self.time_projection = nn.Sequential(nn.SiLU(), linear(video, 6 * video, **factory))
 
         self.audio_embedding = nn.Sequential(
-            linear(config.mel_bins, audio, **factory), nn.GELU(approximate="tanh"), linear(audio, audio, **factory)
+            linear(config.mel_bins, audio, **factory), GELU(), linear(audio, audio, **factory)
         )
         self.audio_padding = nn.Parameter(torch.zeros(audio, **factory))  # in the released file, never read
         self.text_embedding = SpeechEmbedding(config.speech_vocab, config.speech_dim, config.speech_layers, **ops)
