@@ -61,9 +61,9 @@ def test_alignment_tables(case: dict) -> None:
         for i, place in enumerate(group.tokens):
             for j, seen_by in enumerate(place):
                 after = 0.0 if group.weights is None else group.weights[i, j]
-                weights[seen_by, group.latent[i]] = 1 - after
+                weights[seen_by, group.latent + i] = 1 - after
                 if group.weights is not None:
-                    weights[seen_by, group.latent[i] + 1] = after
+                    weights[seen_by, group.latent + i + 1] = after
     weights[:, latents - 1] += 2 * weights[:, latents]
     torch.testing.assert_close(weights[:, :latents], torch.tensor(case["v2a_latent_weights"]), atol=1e-5, rtol=0)
 

@@ -15,6 +15,7 @@ from uniavgen_core.model import JointModel
 from uniavgen_core.model.aligners import AlignmentTables
 from uniavgen_core.model.alignment import audio_windows, frame_contexts, nearest_contexts, own_windows
 from uniavgen_core.model.attention import scaled_dot_product
+from uniavgen_core.model.blocks import GELU
 from uniavgen_core.model.rope import rotary_1d, rotate
 from uniavgen_core.types import JOINT, TO_AUDIO_ONLY, TO_VIDEO_ONLY, UNIMODAL, AVLatent, Velocity
 
@@ -377,3 +378,12 @@ def test_a_clean_prediction_becomes_the_velocity_that_leads_to_it(make_case):
 def test_stretched_speech_stands_farther_apart():
     plain, stretched = (rotary_1d(9, 6, torch.device("cpu"), stretch) for stretch in (1.0, 2.0))
     torch.testing.assert_close(stretched.sin[:5], plain.sin[::2])
+
+
+def test_the_fast_gelu_is_pytorchs_and_leaves_learning_to_it():
+    x = torch.linspace(-12, 12, 20_001)
+    expected = torch.nn.functional.gelu(x.double(), approximate="tanh")
+    torch.testing.assert_close(GELU()(x).double(), expected, atol=1e-6, rtol=1e-6)
+    learnt = x.clone().requires_grad_()
+    GELU()(learnt).sum().backward()
+    assert learnt.grad.isfinite().all() and learnt.grad[-1] == 1
