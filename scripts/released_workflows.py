@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from uniavgen_core.parts import PARTS, PUBLISHED, VOCODER_FOLDER, Part
+from uniavgen_core.sampling import Guidance
 
 WORKFLOWS = Path(__file__).parents[1] / "workflows"
 SUFFIX = "_released"
@@ -89,11 +90,28 @@ LOADERS = (
 )
 
 
+RELEASE = Guidance()
+GUIDANCE = {  # the release's, where the tiny model has its own
+    "s_v": RELEASE.scale_video,
+    "s_a": RELEASE.scale_audio,
+    "start": RELEASE.start,
+    "end": RELEASE.end,
+    "unit": RELEASE.unit.value,
+    "outside": RELEASE.outside.value,
+    "skip_layer": "auto",
+}
+# The first of these among a node's widgets
+GUIDED = {"UniAVGenJointSampler": 5, "UniAVGenLongSampler": 5, "UniAVGenGuider": 0}
+
+
 def released_api(api: Json) -> Json:
     """The API workflow with the published files in place of the tiny model."""
     twin = copy.deepcopy(api)
     (source,) = (key for key, node in twin.items() if node["class_type"] == "UniAVGenLoad")
     twin[source]["inputs"]["file"] = PUBLISHED
+    for node in twin.values():
+        if node["class_type"] in GUIDED:
+            node["inputs"] |= GUIDANCE
     for loader in LOADERS:
         inputs = [node["inputs"] for node in twin.values()]
         taken = [(values, key) for values in inputs for key, value in values.items() if value == [source, loader.slot]]
@@ -127,6 +145,10 @@ def released_ui(ui: Json) -> Json:
                 link[1:3] = [twin["last_node_id"], 0]
         source["outputs"][loader.slot]["links"] = None
         twin["nodes"].append(loader_node(loader, twin["last_node_id"], len(twin["nodes"]), links))
+    for node in twin["nodes"]:
+        if node["type"] in GUIDED:
+            first = GUIDED[node["type"]]
+            node["widgets_values"][first : first + len(GUIDANCE)] = GUIDANCE.values()
     (note,) = (node for node in twin["nodes"] if node["type"] == "MarkdownNote")
     extend_note(note)
     return twin

@@ -1,0 +1,77 @@
+"""Clips in files: what is written is what the tiny VAE and the mel make of the drawn clips."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import training.data as data
+from training.clips import make_clip
+from uniavgen_core.audio.sound import driving_tokens, voice_tokens
+from uniavgen_core.tiny.load import load_part
+from uniavgen_core.tiny.vae import TinyVAE
+
+
+@pytest.fixture(scope="module")
+def vae() -> TinyVAE:
+    return load_part("vae", TinyVAE)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, vae):
+    """Two shards of two short clips and one of a longer one, made in this process."""
+    monkeypatch.setattr(data, "SHARD", 2)
+    tmp_path.joinpath("clips").mkdir()
+    for shard in ((17, 0, "17-000"), (17, 2, "17-001"), (21, 0, "21-000")):
+        data._make_shard(vae, (*shard[:2], tmp_path / "clips" / f"{shard[2]}.safetensors"))
+    return tmp_path / "clips"
+
+
+def test_a_batch_holds_the_clips_as_the_model_sees_them(folder, vae):
+    dataset = data.Dataset(folder)
+    batch = dataset.sample(17, 12, torch.Generator().manual_seed(0))
+    clips = {clip.text + clip.caption: clip for clip in (make_clip(17_000_000 + seed, 17) for seed in range(4))}
+    assert batch.video.shape == (12, 48, 5, 8, 8) and batch.audio.shape == (12, 80, 106)
+    seen = set()
+    for row, (text, caption) in enumerate(zip(batch.text, batch.caption, strict=True)):
+        clip = clips[text + caption]
+        seen.add(text + caption)
+        assert batch.reference_text[row] == clip.reference_text
+        torch.testing.assert_close(batch.audio[row], driving_tokens(data.sound(clip.waveform))[0], atol=5e-3, rtol=0)
+        expected = data.encode(vae, torch.from_numpy(clip.frames))[0]
+        torch.testing.assert_close(batch.video[row], expected, atol=1e-2, rtol=0)
+        voice = voice_tokens(data.sound(clip.reference_waveform))
+        torch.testing.assert_close(batch.voice[row, :, : voice.shape[2]], voice[0], atol=5e-3, rtol=0)
+        after = batch.voice[row, :, voice.shape[2] :]
+        assert torch.equal(after, batch.voice[row, :, voice.shape[2] - 1 :][:, :1].expand_as(after))
+        torch.testing.assert_close(batch.mask[row], torch.from_numpy(clip.mask))
+    assert seen == set(clips)
+    assert dataset.sample(21, 1, torch.Generator()).video.shape[2] == 6
+
+
+def test_only_missing_shards_are_made(folder, monkeypatch, vae):
+    made = []
+    monkeypatch.setattr(data, "ProcessPoolExecutor", InThisProcess)
+    monkeypatch.setattr(data, "_make_shard", lambda vae, shard: made.append(shard[2].name))
+    data.make_data(folder, vae, {17: 6, 21: 2})
+    assert made == ["17-002.safetensors"]
+
+
+def test_an_empty_folder_says_what_to_do(tmp_path):
+    with pytest.raises(ValueError, match="python -m training tiny"):
+        data.Dataset(tmp_path)
+
+
+class InThisProcess:
+    """A pool that does the work itself."""
+
+    map = staticmethod(map)
+
+    def __init__(self, *_):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass

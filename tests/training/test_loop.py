@@ -1,0 +1,58 @@
+"""The loop of every training: it goes on as if it had not been stopped, and averages."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from training.loop import Loop, average, schedule
+
+
+def train(folder, steps: int, end: int = 40, every: int = 10) -> nn.Module:
+    """A line through points, towards ``end`` steps, stopped after ``steps``."""
+    torch.manual_seed(0)
+    model = nn.Linear(1, 1)
+
+    def losses(step: int) -> dict[str, torch.Tensor]:
+        if step == steps:
+            raise KeyboardInterrupt
+        x = torch.randn(8, 1, generator=torch.Generator().manual_seed(step))
+        return {"loss": (model(x) - 2 * x - 1).square().mean(), "bias": model.bias.detach()[0]}
+
+    return Loop(folder, every=every).run("line", model, losses, end, 3.0)
+
+
+def test_what_was_interrupted_ends_as_what_was_not(tmp_path):
+    whole = train(tmp_path / "whole", 999)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "parts", 25)
+    parts = train(tmp_path / "parts", 999)
+    for ours, theirs in zip(parts.state_dict().values(), whole.state_dict().values(), strict=True):
+        assert torch.equal(ours, theirs)
+    assert not any(parameter.requires_grad for parameter in parts.parameters())
+    rows = [json.loads(line) for line in (tmp_path / "parts" / "line.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [10, 20, 30, 40] and rows[-1]["loss"] < 0.2 * rows[0]["loss"]
+    assert sorted(path.name for path in (tmp_path / "parts").iterdir()) == ["line.jsonl", "line.png", "line.pt"]
+
+
+def test_a_gradient_that_is_not_finite_ends_it(tmp_path):
+    model = nn.Linear(1, 1)
+    with pytest.raises(ValueError, match="gradient of step 0 is not finite"):
+        Loop(tmp_path).run("line", model, lambda step: {"loss": model.weight.sum() / 0}, 3, 0.1)
+    assert not (tmp_path / "line.pt").exists()
+
+
+def test_the_learning_rate_rises_and_falls():
+    rates = [schedule(step, 10_000) for step in range(10_000)]
+    assert rates[0] == pytest.approx(1 / 200, rel=1e-3) and max(rates) == pytest.approx(1, rel=1e-2)
+    assert rates[199:] == sorted(rates[199:], reverse=True) and rates[-1] == pytest.approx(0.02, rel=1e-3)
+
+
+def test_the_average_follows_faster_in_the_beginning():
+    for count, share in ((0, 0.9), (90, 9 / 100), (10**6, 0.001)):
+        averaged = [torch.zeros(2)]
+        average(averaged, [torch.ones(2)], torch.tensor(count))
+        torch.testing.assert_close(averaged[0], torch.full((2,), share))

@@ -1,0 +1,141 @@
+"""Clips as the model sees them, made once and kept in files.
+
+make_clip -> VAE latents, audio tokens, texts -> FOLDER/81-000.safetensors ... -> Dataset -> Batch
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from uniavgen_core.audio.sound import Sound, driving_tokens, voice_tokens
+from uniavgen_core.geometry import SAMPLE_RATE
+from uniavgen_core.tiny.vae import TinyVAE
+
+from .clips import make_clip
+
+# Frames of the clips, and how many of each are made
+LENGTHS = {33: 4000, 57: 1000, 81: 3000}
+SHARD = 200
+TEXTS = ("text", "caption", "reference_text")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """N clips of one length.
+
+    video: [N, 48, T, 8, 8]; audio: [N, 80, L]; mask: [N, 4, 4], share of each token's picture that is face
+    voice: [N, 80, R], another utterance of each speaker, shorter ones followed by silence
+    text, caption, reference_text: what is said, what is seen, what the voice says
+    """
+
+    video: Tensor
+    audio: Tensor
+    mask: Tensor
+    voice: Tensor
+    text: list[str]
+    caption: list[str]
+    reference_text: list[str]
+
+    def to(self, device: torch.device | str) -> Batch:
+        moved = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, **moved)
+
+
+def make_data(folder: Path, vae: TinyVAE, lengths: dict[int, int] = LENGTHS, workers: int = 1) -> None:
+    """Writes the shards of the training split that are missing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    wanted = [
+        (frames, start, folder / f"{frames}-{start // SHARD:03d}.safetensors")
+        for frames, count in lengths.items()
+        for start in range(0, count, SHARD)
+    ]
+    missing = [shard for shard in wanted if not shard[2].exists()]
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+        done = pool.map(partial(_make_shard, vae), missing)
+        for _ in tqdm(done, desc="clips", unit="shard", total=len(missing)):
+            pass
+
+
+def _make_shard(vae: TinyVAE, shard: tuple[int, int, Path]) -> None:
+    torch.set_num_threads(1)
+    frames, start, path = shard
+    clips = [make_clip(frames * 1_000_000 + seed, frames) for seed in range(start, start + SHARD)]
+    voices = [voice_tokens(sound(clip.reference_waveform)) for clip in clips]
+    longest = max(voice.shape[2] for voice in voices)
+    tensors = {
+        "video": torch.cat([encode(vae, torch.from_numpy(clip.frames)) for clip in clips]).half().contiguous(),
+        "audio": torch.cat([driving_tokens(sound(clip.waveform)) for clip in clips]).half(),
+        "mask": torch.stack([torch.from_numpy(clip.mask) for clip in clips]),
+        "voice": torch.cat([lengthen(voice, longest) for voice in voices]).half(),
+        "voice_tokens": torch.tensor([voice.shape[2] for voice in voices]),
+    }
+    texts = {name: json.dumps([getattr(clip, name) for clip in clips]) for name in TEXTS}
+    unfinished = path.with_suffix(".unfinished")
+    save_file(tensors, unfinished, texts)
+    os.replace(unfinished, path)
+
+
+def sound(waveform) -> Sound:
+    """A clip's waveform, float32 [samples] at 24 kHz."""
+    return Sound(torch.from_numpy(waveform)[None], SAMPLE_RATE)
+
+
+@torch.inference_mode()
+def encode(vae: TinyVAE, frames: Tensor) -> Tensor:
+    """uint8 [F, H, W, 3] -> latents [1, 48, T, H/16, W/16]."""
+    return vae.encode(frames.movedim(-1, 0)[None].float() / 127.5 - 1)
+
+
+def lengthen(voice: Tensor, tokens: int) -> Tensor:
+    """[1, 80, R] -> [1, 80, tokens]: the silence at the voice's end goes on."""
+    more = tokens - voice.shape[2]
+    return torch.cat((voice, voice[:, :, -1:].expand(-1, -1, more)), dim=2)
+
+
+class Dataset:
+    """All shards of a folder, in memory (200 KB a clip of 81 frames)."""
+
+    def __init__(self, folder: Path):
+        self.parts: dict[int, dict[str, Tensor]] = {}
+        self.texts: dict[int, dict[str, list[str]]] = {}
+        shards: dict[int, list[Path]] = {}
+        for path in sorted(folder.glob("*-*.safetensors")):
+            shards.setdefault(int(path.stem.split("-")[0]), []).append(path)
+        if not shards:
+            raise ValueError(f"there are no clips in {folder}: make them with `python -m training tiny`")
+        for frames, paths in shards.items():
+            tensors, texts = zip(*map(_read_shard, paths), strict=True)
+            longest = max(part["voice"].shape[2] for part in tensors)
+            for part in tensors:
+                part["voice"] = lengthen(part["voice"], longest)
+            self.parts[frames] = {name: torch.cat([part[name] for part in tensors]) for name in tensors[0]}
+            self.texts[frames] = {name: [text for part in texts for text in part[name]] for name in TEXTS}
+
+    def sample(self, frames: int, count: int, generator: torch.Generator) -> Batch:
+        """Random clips of that many frames, float32."""
+        parts, texts = self.parts[frames], self.texts[frames]
+        rows = torch.randint(len(parts["video"]), (count,), generator=generator)
+        longest = int(parts["voice_tokens"][rows].max())
+        return Batch(
+            *(parts[name][rows].float() for name in ("video", "audio", "mask")),
+            parts["voice"][rows, :, :longest].float(),
+            **{name: [texts[name][row] for row in rows.tolist()] for name in TEXTS},
+        )
+
+
+def _read_shard(path: Path) -> tuple[dict[str, Tensor], dict[str, list[str]]]:
+    with safe_open(path, "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return tensors, {name: json.loads(text) for name, text in file.metadata().items()}

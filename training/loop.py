@@ -1,0 +1,126 @@
+"""The loop of every training: AdamW, average of the weights, progress, curves, and going on after a stop."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+from tqdm import tqdm
+
+WARM_UP = 200  # steps until the learning rate is full
+LAST_RATE = 0.02  # share of the learning rate that is left at the end
+DECAY = 0.999  # of the averaged weights
+CLIP = 1.0  # norm of the gradient
+
+
+@dataclass(frozen=True)
+class Loop:
+    """Where a training keeps itself, and how often.
+
+    folder: holds NAME.pt (all that is needed to go on), NAME.jsonl and NAME.png (the losses) for each part
+    """
+
+    folder: Path
+    every: int = 500
+    device: str = "cpu"
+
+    def run(
+        self, name: str, model: nn.Module, losses: Callable[[int], dict[str, Tensor]], steps: int, rate: float
+    ) -> nn.Module:
+        """Trains to so many steps, going on where the folder's state stands; returns the averaged model.
+
+        losses: what a step gives; its "loss" is what is made small, the rest is written down
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        averaged = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=0.01)
+        start = self._read(name, model, averaged, optimizer)
+        sums: dict[str, float] = {}
+        since, done = monotonic(), 0
+        bar = tqdm(range(start, steps), desc=name, unit="step", initial=start, total=steps, mininterval=10)
+        for step in bar:
+            for group in optimizer.param_groups:
+                group["lr"] = rate * schedule(step, steps)
+            values = losses(step)
+            optimizer.zero_grad(set_to_none=True)
+            values["loss"].backward()
+            norm = nn.utils.clip_grad_norm_(model.parameters(), CLIP)
+            if not torch.isfinite(norm):
+                raise ValueError(f"{name}: the gradient of step {step} is not finite: lower the learning rate")
+            optimizer.step()
+            averaged.update_parameters(model)
+            done += 1
+            for key, value in values.items():
+                sums[key] = sums.get(key, 0.0) + float(value.detach())
+                sums[f"{key}#"] = sums.get(f"{key}#", 0) + 1
+            if (step + 1) % self.every == 0 or step + 1 == steps:
+                means = {key: total / sums[f"{key}#"] for key, total in sums.items() if not key.endswith("#")}
+                self._write(name, model, averaged, optimizer, step + 1, means, (monotonic() - since) / done)
+                bar.set_postfix(loss=f"{means['loss']:.4f}")
+                sums, since, done = {}, monotonic(), 0
+        return deepcopy(averaged.module).eval().requires_grad_(False)
+
+    def _read(self, name: str, model: nn.Module, averaged: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+        """Fills all three from the state, if there is one; returns the step it stands at."""
+        path = self.folder / f"{name}.pt"
+        if not path.exists():
+            return 0
+        state = torch.load(path, map_location=self.device, weights_only=True)
+        for part, key in ((model, "model"), (averaged, "averaged"), (optimizer, "optimizer")):
+            part.load_state_dict(state[key])
+        return state["step"]
+
+    def _write(
+        self,
+        name: str,
+        model: nn.Module,
+        averaged: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        step: int,
+        means: dict[str, float],
+        seconds: float,
+    ) -> None:
+        parts = {"model": model, "averaged": averaged, "optimizer": optimizer}
+        unfinished = self.folder / f"{name}.pt.unfinished"
+        torch.save({"step": step, **{key: part.state_dict() for key, part in parts.items()}}, unfinished)
+        with (self.folder / f"{name}.jsonl").open("a") as log:
+            print(json.dumps({"step": step, "seconds a step": round(seconds, 4), **means}), file=log)
+        os.replace(unfinished, self.folder / f"{name}.pt")
+        draw_curves(self.folder / f"{name}.jsonl")
+
+
+@torch.no_grad()
+def average(averaged: list[Tensor], current: list[Tensor], count: Tensor | int) -> None:
+    """Moves the averaged weights towards the current ones, in the beginning faster."""
+    torch._foreach_lerp_(averaged, current, 1 - min(DECAY, (1 + int(count)) / (10 + int(count))))
+
+
+def schedule(step: int, steps: int) -> float:
+    """Share of the learning rate: a short rise, then half a cosine down."""
+    rise = min(1.0, (step + 1) / WARM_UP)
+    return rise * (LAST_RATE + (1 - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * step / steps)))
+
+
+def draw_curves(log: Path) -> None:
+    """The losses in a log, as a picture beside it."""
+    from matplotlib.figure import Figure
+
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
+    names = sorted({key for row in rows for key in row} - {"step", "seconds a step"})
+    for name in names:
+        points = [(row["step"], row[name]) for row in rows if name in row]
+        axes.plot(*zip(*points, strict=True), label=name)
+    axes.set(xlabel="step", ylabel="mean loss", yscale="log", title=log.stem)
+    axes.legend()
+    figure.savefig(log.with_suffix(".png"))
