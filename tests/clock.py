@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from uniavgen_core.audio.mel import normalize
 from uniavgen_core.bundle import Bundle
 from uniavgen_core.geometry import HOP_LENGTH
+from uniavgen_core.sampling import Guidance
 from uniavgen_core.text.vocabulary import Vocabulary
 from uniavgen_core.types import AVLatent, Conditions, Velocity
 
@@ -77,5 +78,12 @@ def within(tokens: int) -> Tensor:
 
 def clock_bundle() -> Bundle:
     return Bundle(
-        ClockModel(), CaptionEncoder(), ClockVae(), ClockVocoder(), Vocabulary(tuple(" abcdefghij")), 32, "clock", True
+        ClockModel(),
+        CaptionEncoder(),
+        ClockVae(),
+        ClockVocoder(),
+        Vocabulary(tuple(" abcdefghij")),
+        32,
+        "clock",
+        Guidance.for_layers(4),
     )

@@ -57,7 +57,6 @@ def test_a_clip_from_the_command_line(request_of, tmp_path: Path) -> None:
     written, told = process.communicate(timeout=300)
     assert process.returncode == 0, told
     assert written == f"{tmp_path / 'out.mp4'}: 9 frames of 128 x 192 at 16 fps, 0.5625 s with sound\n"
-    assert "untrained" in told
     assert "3/3" in told  # the progress bar
     assert files(tmp_path) == ["out.mp4", "portrait.png"]
     with av.open(str(tmp_path / "out.mp4")) as container:
@@ -102,6 +101,14 @@ def test_every_task_from_the_command_line(request_of, tmp_path, media, task, cha
         assert sum(frame.samples for frame in container.decode(audio=0)) == samples
 
 
+@pytest.mark.parametrize(("task", "frames"), [("joint", 81), ("drive", 81), ("dub", 81), ("continue", 81 + 60)])
+def test_a_task_that_is_told_nothing_shows_an_example(tmp_path, monkeypatch, task, frames) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([task, "--steps", "1"]) == 0
+    with av.open(str(tmp_path / f"{task}.mp4")) as container:
+        assert sum(1 for _ in container.decode(video=0)) == frames
+
+
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_half_precision_from_the_command_line(request_of, tmp_path: Path, dtype: str) -> None:
     assert main(request_of(dtype=dtype, device="cpu")) == 0
@@ -131,6 +138,8 @@ def test_an_interrupted_run_leaves_no_file(request_of, tmp_path: Path, sent: sig
         ({"image": __file__}, "cannot be read as a picture"),
         ({"output": "out.avi"}, "must be an .mp4 file"),
         ({"output": "nowhere/out.mp4"}, "folder nowhere does not exist"),
+        ({"speech": None}, "joint needs --speech as well; without --image, --speech, --caption it shows an example"),
+        ({"speech": None, "caption": None, "output": None}, "joint needs --speech, --caption, --output as well"),
         ({"speech": " "}, "the speech is empty"),
         ({"frames": 6}, "The next ones are 5 and 9"),
         ({"width": 100, "height": 64}, "width 100 must be a multiple of 32"),
@@ -146,7 +155,7 @@ def test_an_interrupted_run_leaves_no_file(request_of, tmp_path: Path, sent: sig
         ({"interval": "0.5|1"}, "the guided interval"),
         ({"device": "meta"}, "the device 'meta' cannot be used here"),
         ({"device": "quantum"}, "the device 'quantum' cannot be used here"),
-        ({"skip_layer": 11}, "layer 11 cannot be skipped: the model has layers 0 to 3"),
+        ({"skip_layer": 11}, "layer 11 cannot be skipped: the model has layers 0 to 5"),
     ],
 )
 def test_bad_requests_get_one_sentence(request_of, tmp_path: Path, capsys, changes: dict, sentence: str) -> None:
@@ -160,7 +169,6 @@ def test_bad_requests_get_one_sentence(request_of, tmp_path: Path, capsys, chang
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"speech": None}, "--speech"),
         ({"steps": "many"}, "'many'"),
         ({"skip_layer": "x"}, "neither a layer's number nor none"),
         ({"guided_share": 0.5, "interval": "1|0.5"}, "not allowed with"),
@@ -182,7 +190,7 @@ def test_help_shows_the_defaults(capsys) -> None:
         main(["joint", "--help"])
     told = " ".join(capsys.readouterr().out.split())
     assert stopped.value.code == 0
-    for default in ("(default: 81)", "(default: 50)", "(default: 5.0)", "(default: 3.0)", "(default: plain)"):
+    for default in ("(default: 81)", "(default: 50)", "(default: 5.0)", "(default: 0)"):
         assert default in told
     assert "None" not in told
 
@@ -198,4 +206,4 @@ def test_help_shows_the_defaults(capsys) -> None:
     ],
 )
 def test_guidance_options(request_of, changes: dict, expected: Guidance) -> None:
-    assert guidance_of(build_parser().parse_args(request_of(**changes)), num_layers=30) == expected
+    assert guidance_of(build_parser().parse_args(request_of(**changes)), Guidance()) == expected

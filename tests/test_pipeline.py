@@ -77,7 +77,7 @@ class FakeParts:
 @pytest.fixture
 def bundle() -> Bundle:
     parts, vocabulary = FakeParts(), Vocabulary(tuple(" abcdefghij"))
-    return Bundle(KnowingModel(small_config()), parts, parts, parts, vocabulary, 64, "fake", True)
+    return Bundle(KnowingModel(small_config()), parts, parts, parts, vocabulary, 64, "fake", Guidance.for_layers(4))
 
 
 def make(bundle: Bundle, **changes):

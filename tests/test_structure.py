@@ -37,8 +37,8 @@ LAYERS = {
     "checkpoint": {"model", "geometry", "types", "config"},
     "convert": {"checkpoint"},
     "vocoder": {"checkpoint", "audio", "geometry", "types", "config"},
-    "bundle": {"model", "text", "types"},
-    "tiny": {"bundle", "checkpoint", "model", "text", "audio", "video", "geometry", "types", "config"},
+    "bundle": {"model", "sampling", "text", "types"},
+    "tiny": {"bundle", "sampling", "checkpoint", "model", "text", "audio", "video", "geometry", "types", "config"},
     "task": {"audio", "geometry", "types"},
     "windows": {"text", "geometry", "types"},
     "pipeline": {

@@ -12,7 +12,9 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:  # PyTorch is imported late: it takes seconds, in which Ctrl-C must already work
@@ -27,12 +29,12 @@ if TYPE_CHECKING:  # PyTorch is imported late: it takes seconds, in which Ctrl-C
 
 WRONG, INTERRUPTED = 2, 130
 ENDINGS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-# task: what it does, and which files it takes (True: must be given)
+# task: what it does, and which files it takes
 TASKS = {
-    "joint": ("a portrait and two texts become a clip with voice", {"image": True, "voice": False}),
-    "drive": ("a portrait moves to a sound", {"image": True, "audio": True}),
-    "dub": ("the person in a video says something else", {"video": True, "image": False, "voice": False}),
-    "continue": ("a clip with sound goes on", {"video": True, "image": False, "voice": False}),
+    "joint": ("a portrait and two texts become a clip with voice", ("image", "voice")),
+    "drive": ("a portrait moves to a sound", ("image", "audio")),
+    "dub": ("the person in a video says something else", ("video", "image", "voice")),
+    "continue": ("a clip with sound goes on", ("video", "image", "voice")),
 }
 FILES = {
     "image": "portrait: PNG, JPEG, WebP ...",
@@ -41,6 +43,30 @@ FILES = {
     "video": "the video to work on",
 }
 DTYPES = ("float32", "bfloat16", "float16")
+ASSETS = Path(__file__).resolve().parents[1] / "assets"  # of a checkout
+# What a task must be told, and what it is told where it is told nothing, to show what the tiny model does
+EXAMPLES = {
+    "joint": {
+        "image": ASSETS / "portrait.png",
+        "speech": "Hello, doctor. Coffee tomorrow morning, please.",
+        "caption": "A woman with wavy dark brown hair and brown eyes in a purple shirt in front of a blue wall talks.",
+    },
+    "drive": {
+        "image": ASSETS / "portrait.png",
+        "audio": ASSETS / "speech.wav",
+        "caption": "A woman with wavy dark brown hair and brown eyes in a purple shirt in front of a blue wall talks.",
+    },
+    "dub": {
+        "video": ASSETS / "clip.mp4",
+        "speech": "Yes, please. Music together tomorrow evening.",
+        "caption": "A man with curly black hair and brown eyes in an orange shirt in front of a pink wall talks.",
+    },
+    "continue": {
+        "video": ASSETS / "clip.mp4",
+        "speech": "Water, banana, chocolate. Goodbye, children.",
+        "caption": "A man with curly black hair and brown eyes in an orange shirt in front of a pink wall talks.",
+    },
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -78,6 +104,7 @@ def run(options: argparse.Namespace) -> None:
     for ending in ENDINGS:
         if signal.getsignal(ending) is leave:
             signal.signal(ending, signal.default_int_handler)
+    complete(options)
     output = check_output(options.output)
     material, footage, earlier = read_material(options)
     material.check()
@@ -102,7 +129,7 @@ def run(options: argparse.Namespace) -> None:
             height=options.height,
             steps=options.steps,
             shift=options.shift,
-            guidance=guidance_of(options, bundle.model.config.num_layers),
+            guidance=guidance_of(options, bundle.guidance),
             seed=options.seed,
             window=options.window,
             overlap=options.overlap,
@@ -120,6 +147,24 @@ def run(options: argparse.Namespace) -> None:
     write_mp4(output, clip)
     frames, height, width = clip.frames.shape[:3]
     print(f"{output}: {frames} frames of {width} x {height} at {clip.fps} fps, {frames / clip.fps:g} s with sound")
+
+
+def complete(options: argparse.Namespace) -> None:
+    """Fills in the example where a task is told nothing. Raises ``ValueError`` if something it needs is left out."""
+    example = EXAMPLES[options.task]
+    missing = [name for name in (*example, "output") if not getattr(options, name)]
+    if set(missing) >= set(example) and not (options.voice or options.image):
+        options.output = options.output or f"{options.task}.mp4"
+        vars(options).update(example)
+        if not all(file.is_file() for file in example.values() if isinstance(file, Path)):
+            raise ValueError(f"{options.task} needs {flags(example)}: the example files are not installed here")
+    elif missing:
+        raise ValueError(f"{options.task} needs {flags(missing)} as well; without {flags(example)} it shows an example")
+
+
+def flags(names: Iterable[str]) -> str:
+    """Names of options as they are written."""
+    return ", ".join(f"--{name}" for name in names)
 
 
 def read_material(options: argparse.Namespace) -> tuple[Material, Footage | None, Clip | None]:
@@ -204,25 +249,19 @@ def place_of(options: argparse.Namespace) -> tuple[torch.device, torch.dtype]:
     return torch.device(name), getattr(torch, options.dtype)
 
 
-def guidance_of(options: argparse.Namespace, num_layers: int) -> Guidance:
-    """The released guidance for a model of this depth, with what the options change."""
-    from .sampling import Guidance, Outside, Unit
+def guidance_of(options: argparse.Namespace, guidance: Guidance) -> Guidance:
+    """The model's own guidance, with what the options change."""
+    from .sampling import Outside, Unit
 
-    guidance = Guidance.for_layers(num_layers)
-    if options.interval is None:
-        start, end, unit = 0.0, options.guided_share, Unit.STEPS
-    else:
-        start, end, unit = *options.interval, Unit.TIME
-    return replace(
-        guidance,
-        scale_video=options.scale_video,
-        scale_audio=options.scale_audio,
-        start=start,
-        end=end,
-        unit=unit,
-        outside=Outside(options.outside),
-        skip_layers=guidance.skip_layers if options.skip_layer is None else options.skip_layer,
-    )
+    asked = {name: getattr(options, name) for name in ("scale_video", "scale_audio", "outside")}
+    asked["skip_layers"] = options.skip_layer
+    if options.guided_share is not None:
+        asked |= {"start": 0.0, "end": options.guided_share, "unit": Unit.STEPS}
+    if options.interval is not None:
+        asked |= {"start": options.interval[0], "end": options.interval[1], "unit": Unit.TIME}
+    if options.outside is not None:
+        asked["outside"] = Outside(options.outside)
+    return replace(guidance, **{name: value for name, value in asked.items() if value is not None})
 
 
 class Parser(argparse.ArgumentParser):
@@ -242,17 +281,17 @@ class Help(argparse.ArgumentDefaultsHelpFormatter):
 def build_parser() -> argparse.ArgumentParser:
     from .convert import add_convert
     from .download import add_download
-    from .sampling import Guidance
 
-    release = Guidance()
     parser = Parser(prog="python -m uniavgen_core", description="Talking clips, pictures and sound together.")
     tasks = parser.add_subparsers(dest="task", required=True, metavar="task", parser_class=Parser)
     for name, (summary, files) in TASKS.items():
         task = tasks.add_parser(name, help=summary, description=summary + ".", formatter_class=Help, allow_abbrev=False)
-        needed = task.add_argument_group("what to make")
-        for option, required in files.items():
-            needed.add_argument(f"--{option}", required=required, metavar="FILE", help=FILES[option])
-        add_options(task, needed, release, said="audio" not in files)
+        needed = task.add_argument_group(
+            "what to make", f"the task needs {flags(EXAMPLES[name])} and --output; without any, it shows an example"
+        )
+        for option in files:
+            needed.add_argument(f"--{option}", metavar="FILE", help=FILES[option])
+        add_options(task, needed)
         if name == "dub":
             needed.add_argument(
                 "--original-level", type=float, default=0.0, help="of the video's own sound, 1 as it was"
@@ -263,18 +302,18 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def add_options(task: argparse.ArgumentParser, needed: argparse._ArgumentGroup, release: Guidance, said: bool) -> None:
-    """What all tasks share; ``said``: whether there must be something to say."""
+def add_options(task: argparse.ArgumentParser, needed: argparse._ArgumentGroup) -> None:
+    """What all tasks share."""
     from .geometry import TRAINED_FRAMES
     from .sampling import Outside
     from .sampling.schedule import SHIFT, STEPS
     from .text.speech import LANGUAGES
     from .windows import OVERLAP
 
-    needed.add_argument("--speech", required=said, default="", metavar="TEXT", help="what the person says")
+    needed.add_argument("--speech", default="", metavar="TEXT", help="what the person says")
     needed.add_argument("--transcript", default="", metavar="TEXT", help="what is said in the --voice, word for word")
-    needed.add_argument("--caption", required=True, metavar="TEXT", help="what is seen")
-    needed.add_argument("--output", required=True, metavar="FILE", help="the .mp4 to write; replaced if it exists")
+    needed.add_argument("--caption", default="", metavar="TEXT", help="what is seen")
+    needed.add_argument("--output", metavar="FILE", help="the .mp4 to write; replaced if it exists")
     needed.add_argument("--language", choices=LANGUAGES, default="auto", help="of the speech")
     needed.add_argument("--model", choices=["tiny"], default="tiny", help="tiny is built in")
     needed.add_argument("--device", help="cpu, cuda, cuda:1 ... (default: cuda where there is one)")
@@ -293,12 +332,14 @@ def add_options(task: argparse.ArgumentParser, needed: argparse._ArgumentGroup, 
     sampling.add_argument("--steps", type=int, default=STEPS, help="more is finer and slower")
     sampling.add_argument("--shift", type=float, default=SHIFT, help="larger spends more steps on the rough layout")
     sampling.add_argument("--seed", type=int, default=0, help="another number, another clip")
-    guiding = task.add_argument_group("guidance")
-    guiding.add_argument("--scale-video", type=float, default=release.scale_video, help="strength for the pictures")
-    guiding.add_argument("--scale-audio", type=float, default=release.scale_audio, help="strength for the sound")
+    guiding = task.add_argument_group(
+        "guidance", "what is not given is the model's own: what measured best for the tiny one"
+    )
+    guiding.add_argument("--scale-video", type=float, help="strength for the pictures, 1 for none")
+    guiding.add_argument("--scale-audio", type=float, help="strength for the sound, 1 for none")
     where = guiding.add_mutually_exclusive_group()
     where.add_argument(
-        "--guided-share", type=float, default=release.end, help="share of the steps under modality-aware guidance"
+        "--guided-share", type=float, help="share of the steps under modality-aware guidance, from the first on"
     )
     where.add_argument(
         "--interval",
@@ -310,14 +351,13 @@ def add_options(task: argparse.ArgumentParser, needed: argparse._ArgumentGroup, 
     guiding.add_argument(
         "--outside",
         choices=[outside.value for outside in Outside],
-        default=release.outside.value,
         help="what happens after that: plain guidance, or none",
     )
     guiding.add_argument(
         "--skip-layer",
         type=skipped_layers,
         metavar="N|none",
-        help="layer the unconditional pass leaves out (default: 11 of 30, in other models at the same share)",
+        help="layer the unconditional pass leaves out",
     )
 
 

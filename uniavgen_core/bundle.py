@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .model.joint import JointModel
+from .sampling import Guidance
 from .text.vocabulary import Vocabulary
 from .types import CaptionEncoder, VideoAutoencoder, Vocoder
 
@@ -15,7 +16,7 @@ class Bundle:
 
     short_side: pixels of a picture's shorter side, at which the model works
     name: what to call the model to the user
-    trained: False where the weights are random and the clip therefore shows nothing
+    guidance: what serves the model best where nothing else is asked for
     """
 
     model: JointModel
@@ -25,4 +26,4 @@ class Bundle:
     vocabulary: Vocabulary
     short_side: int
     name: str
-    trained: bool
+    guidance: Guidance

@@ -167,7 +167,7 @@ def generate(
     windows = plan_windows(length, window, overlap, 0 if material.earlier is None else overlap)
     height, width = clip_size(check_picture(material.stage), height, width, bundle.short_side)
     schedule = timesteps(steps, shift)
-    guidance = guidance or Guidance.for_layers(bundle.model.config.num_layers)
+    guidance = guidance or bundle.guidance
     guidance.check_layers(bundle.model.config.num_layers)
     check_seed(seed)
     scripts = scripts_of(bundle, material, speech, language, length, windows)

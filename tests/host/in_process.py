@@ -114,7 +114,7 @@ def compare_with_core(bench: Bench) -> dict[str, float]:
     guidance = bench.core("sampling").Guidance
     measured = {}
     for name, values, core_guidance in (
-        ("release", RELEASE, guidance.for_layers(4)),
+        ("release", RELEASE, guidance.for_layers(bench.core("tiny.config").TINY.num_layers)),
         ("paper", PAPER, guidance.paper()),
     ):
         video, audio, mask = bench.joint(guidance=values)
@@ -150,7 +150,9 @@ def compare_tasks_with_core(bench: Bench) -> dict[str, Any]:
         part.__dict__.update(bench.__dict__)
         part.positive, part.negative, part.latent = bench.conditions(encoded, **given)
         video_part, audio_part, _ = part.joint()
-        core_video, core_audio, _ = part.by_core(bench.core("sampling").Guidance.for_layers(4))
+        core_video, core_audio, _ = part.by_core(
+            bench.core("sampling").Guidance.for_layers(bench.core("tiny.config").TINY.num_layers)
+        )
         measured[f"task {name}"] = max(error(video_part, core_video), error(audio_part, core_audio))
         given_parts = sys.modules[f"{bench.pack}.nodes.adapter_latent"].to_core(part.latent)
         ways = [entry[0][1]["uniavgen_interaction"] for entry in (part.positive, part.negative)]

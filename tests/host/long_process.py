@@ -45,6 +45,7 @@ def main(folder: str, pack: str) -> dict[str, float]:
         seed=SEED,
         window=WINDOW,
         overlap=OVERLAP,
+        guidance=bench.core("sampling").Guidance.for_layers(tiny.model.config.num_layers),
         **sizes,
     )
     (sound,) = bench.node("VocosDecode", latent=result, vocoder=tiny.vocoder)

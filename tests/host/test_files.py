@@ -59,7 +59,7 @@ def test_frames_are_encoded_in_parts_that_reach_back_far_enough(measured):
 
 
 REFUSED = {
-    "undescribed": "surplus (96): a2v_blocks.0.k.weight_scale",
+    "undescribed": "surplus (144): a2v_blocks.0.k.weight_scale",
     "torn": "torn.safetensors has a damaged description of its quantised layers",
     "unknown": "unknown.safetensors is quantised as q3, which this version does not know",
     "cast": "fp8.safetensors is already quantised (float8_e4m3fn): set weight_dtype to default",

@@ -119,4 +119,4 @@ def test_script_reports_the_nodes_sentence(server):
     assert done.stderr == "error: sampler: sampling needs at least 1 step, not 0\n"
     done = run_script(server, "--set", "sampler.steps=1", "--set", "sampler.skip_layer=99")
     assert done.returncode == 1
-    assert "UniAVGen Joint Sampler: layer 99 cannot be skipped: the model has layers 0 to 3" in done.stderr
+    assert "UniAVGen Joint Sampler: layer 99 cannot be skipped: the model has layers 0 to 5" in done.stderr

@@ -49,10 +49,10 @@ def test_no_key_is_silently_without_effect(measured):
 @pytest.mark.parametrize(
     ("what", "words"),
     [
-        ("another size", "blocks.0.ffn.0.weight is not 256 x 128"),
-        ("another rank", "blocks.0.ffn.0.weight is not 256 x 128"),
-        ("another modulation", "blocks.0.modulation is not 1 x 6 x 128"),
-        ("another loha", "blocks.0.ffn.0.weight is not 256 x 128"),
+        ("another size", "blocks.0.ffn.0.weight is not 320 x 192"),
+        ("another rank", "blocks.0.ffn.0.weight is not 320 x 192"),
+        ("another modulation", "blocks.0.modulation is not 1 x 6 x 192"),
+        ("another loha", "blocks.0.ffn.0.weight is not 320 x 192"),
         ("half a pair", "blocks.0.ffn.0.lora_down.weight is missing"),
     ],
 )

@@ -1,29 +1,46 @@
-"""A linear patch autoencoder with the shape of the Wan2.2 VAE: stride 4 x 16 x 16, 48 channels."""
+"""A small patch autoencoder with the shape of the Wan2.2 VAE: stride 4 x 16 x 16, 48 channels."""
 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..geometry import SPATIAL_STRIDE as S
 from ..geometry import TEMPORAL_STRIDE, check_frames
-from .config import FIRST_PATCH, REST_PATCH, TINY
+from .config import FIRST_PATCH, REST_PATCH, TINY, VAE_BLOCKS, VAE_CHANNELS, VAE_STRIDE
+
+FRAMES_AT_ONCE = 64
+
+
+class Residual(nn.Module):
+    """Two convolutions over 3 x 3 places beside the way past them: [N, C, h, w] -> the same shape."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.second(F.gelu(self.first(F.gelu(x))))
 
 
 class TinyVAE(nn.Module):
-    """Pixels <-> latents by one matrix for the first frame and one for every later four (implements VideoAutoencoder).
+    """Pixels <-> latents (implements VideoAutoencoder): one map for the first frame, one for every later four.
 
-    A latent pixel is the patch's coordinates on 48 orthonormal functions, divided by a scale per channel so that
-    natural pictures give about unit variance. What those functions cannot hold is lost: pictures come back blurred.
+    A patch of 4 x 16 x 16 pixels becomes the 48 channels of a latent pixel by one matrix, of about unit variance for
+    the drawn faces it was trained on. The decoder draws every frame by itself, with convolutions across the patches.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        channels = TINY.video_channels
-        self.first_basis = nn.Parameter(torch.empty(channels, FIRST_PATCH))  # rows are orthonormal
-        self.first_scale = nn.Parameter(torch.empty(channels))
-        self.rest_basis = nn.Parameter(torch.empty(channels, REST_PATCH))
-        self.rest_scale = nn.Parameter(torch.empty(channels))
+        latent, grid = TINY.video_channels, VAE_CHANNELS * (S // VAE_STRIDE) ** 2
+        self.encode_first = nn.Linear(FIRST_PATCH, latent)
+        self.encode_rest = nn.Linear(REST_PATCH, latent)
+        self.decode_first = nn.Linear(latent, grid)
+        self.decode_rest = nn.Linear(latent, TEMPORAL_STRIDE * grid)
+        self.blocks = nn.Sequential(*(Residual(VAE_CHANNELS) for _ in range(VAE_BLOCKS)))
+        self.head = nn.Conv2d(VAE_CHANNELS, 3 * VAE_STRIDE**2, 3, padding=1)
 
     def encode(self, pixels: Tensor) -> Tensor:
         """[B, 3, F, H, W] in [-1, 1] -> [B, 48, T, H/16, W/16], F = 4(T-1) + 1.
@@ -36,22 +53,28 @@ class TinyVAE(nn.Module):
                 f"not {list(pixels.shape)}"
             )
         check_frames(pixels.shape[2])
-        pixels = pixels.to(self.first_basis)
-        first = to_patches(pixels[:, :, :1], 1) @ (self.first_basis / self.first_scale[:, None]).T
-        rest = to_patches(pixels[:, :, 1:], TEMPORAL_STRIDE) @ (self.rest_basis / self.rest_scale[:, None]).T
+        pixels = pixels.to(self.encode_first.weight)
+        first = self.encode_first(to_patches(pixels[:, :, :1], 1))
+        rest = self.encode_rest(to_patches(pixels[:, :, 1:], TEMPORAL_STRIDE))
         return torch.cat((first, rest), dim=1).movedim(-1, 1)  # [B, T, h, w, 48] -> [B, 48, T, h, w]
 
     def decode(self, latents: Tensor) -> Tensor:
         """[B, 48, T, H/16, W/16] -> [B, 3, F, H, W] in [-1, 1]. Raises ``ValueError`` for other shapes."""
-        if latents.ndim != 5 or latents.shape[1] != self.first_basis.shape[0] or not latents.shape[2]:
+        if latents.ndim != 5 or latents.shape[1] != TINY.video_channels or not latents.shape[2]:
             raise ValueError(
-                f"the VAE decodes latents [batch, {self.first_basis.shape[0]}, latents, height, width], "
+                f"the VAE decodes latents [batch, {TINY.video_channels}, latents, height, width], "
                 f"not {list(latents.shape)}"
             )
-        patches = latents.to(self.first_basis).movedim(1, -1)  # [B, T, h, w, 48]
-        first = from_patches((patches[:, :1] * self.first_scale) @ self.first_basis, 1)
-        rest = from_patches((patches[:, 1:] * self.rest_scale) @ self.rest_basis, TEMPORAL_STRIDE)
-        return torch.cat((first, rest), dim=2).clamp(-1, 1)
+        patches = latents.to(self.encode_first.weight).movedim(1, -1)  # [B, T, h, w, 48]
+        first = from_patches(self.decode_first(patches[:, :1]), VAE_CHANNELS, 1)
+        rest = from_patches(self.decode_rest(patches[:, 1:]), VAE_CHANNELS, TEMPORAL_STRIDE)
+        x = torch.cat((first, rest), dim=2).movedim(2, 1)  # [B, F, C, H/4, W/4]
+        frames = [self.draw(part) for part in x.flatten(0, 1).split(FRAMES_AT_ONCE)]
+        return torch.cat(frames).unflatten(0, x.shape[:2]).movedim(1, 2).clamp(-1, 1)
+
+    def draw(self, x: Tensor) -> Tensor:
+        """Frames [N, C, H/4, W/4] -> pixels [N, 3, H, W], not limited."""
+        return F.pixel_shuffle(self.head(F.gelu(self.blocks(x))), VAE_STRIDE)
 
 
 def to_patches(pixels: Tensor, frames: int) -> Tensor:
@@ -62,8 +85,9 @@ def to_patches(pixels: Tensor, frames: int) -> Tensor:
     return x.permute(0, 2, 4, 6, 1, 3, 5, 7).reshape(batch, *grid, colours * frames * S * S)
 
 
-def from_patches(patches: Tensor, frames: int) -> Tensor:
-    """The inverse of `to_patches`."""
-    batch, length, rows, columns, _ = patches.shape
-    x = patches.reshape(batch, length, rows, columns, 3, frames, S, S).permute(0, 4, 1, 5, 2, 6, 3, 7)
-    return x.reshape(batch, 3, length * frames, rows * S, columns * S)
+def from_patches(patches: Tensor, channels: int, frames: int) -> Tensor:
+    """[B, T, h, w, channels * frames * s * s], ordered alike -> [B, channels, T * frames, s * h, s * w]."""
+    batch, length, rows, columns, numbers = patches.shape
+    s = round((numbers // (channels * frames)) ** 0.5)
+    x = patches.reshape(batch, length, rows, columns, channels, frames, s, s).permute(0, 4, 1, 5, 2, 6, 3, 7)
+    return x.reshape(batch, channels, length * frames, rows * s, columns * s)
