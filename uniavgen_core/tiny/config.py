@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ..config import BranchConfig, ModelConfig, Prediction
 from ..sampling import Guidance
 
@@ -24,7 +26,7 @@ TINY = ModelConfig(
 )
 
 # What measured best (see MODEL_CARD.md)
-GUIDANCE = Guidance(scale_video=1.5, scale_audio=1.5, skip_layers=())
+GUIDANCE = replace(Guidance.paper(), scale_video=1.5, scale_audio=1.5)
 
 # Caption encoder: the 256 bytes of UTF-8 and the mark that ends every caption
 CAPTION_SYMBOLS = 257
