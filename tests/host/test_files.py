@@ -36,9 +36,10 @@ def test_a_file_in_bf16_is_the_model(measured, name):
 
 @pytest.mark.parametrize("name", ["fp8", "described", "old", "prefixed"])
 def test_scaled_fp8_runs_in_the_hosts_layers(measured, name):
-    """Measured: 2.8e-2 relative error of a clip without guidance, whichever way the layers are described."""
+    """Measured: 5.7e-2 relative error of the trained model's clip without guidance, whichever way the layers are
+    described (2.8e-2 with random weights, which amplify less from step to step)."""
     assert "QuantizedTensor" in measured[f"{name} stored"]
-    assert 5e-3 < measured[f"{name} error"] < 4e-2
+    assert 5e-3 < measured[f"{name} error"] < 8e-2
     assert measured[f"{name} error"] == measured["fp8 error"]
 
 
