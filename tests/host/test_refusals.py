@@ -29,7 +29,7 @@ AT_ONCE = [
     ({"sampler.shift": -1}, "shift must be a number from 0.01 to 1000"),
     ({"sampler.s_v": NAN}, "must be a finite number, not nan"),
     ({"sampler.s_a": INFINITE}, "must be a finite number, not inf"),
-    ({"sampler.start": 0.8, "sampler.end": 0.2}, "the guided interval from 0.8 to 0.2 is not one"),
+    ({"sampler.start": 0.2, "sampler.end": 0.8}, "the guided interval from 0.2 to 0.8 is not one"),
     ({"sampler.end": NAN}, "must be a finite number, not nan"),
     ({"sampler.skip_layer": "eleven"}, "is not auto, none, or layer numbers"),
     ({"sampler.seed": -1}, "smaller than min"),

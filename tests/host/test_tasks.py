@@ -262,8 +262,7 @@ def test_variable_rates_are_read_by_their_times(server, inputs):
 
 def test_a_latent_is_continued(server, inputs):
     """The new clip begins with the end of the earlier latent, and needs no picture."""
-    small = {"conditions.width": 64, "conditions.height": 64, "conditions.frames": 33, "text.speech": "Hello there."}
-    graph = load("joint", small)
+    graph = load("joint", {"conditions.frames": 33, "text.speech": "Hello, please."})
     graph["more"] = {
         "class_type": "UniAVGenConditions",
         "inputs": {
@@ -284,7 +283,8 @@ def test_a_latent_is_continued(server, inputs):
     assert len(second.frames) == 33
     same = np.abs(first.frames[-9:].astype(float) - second.frames[:9].astype(float)).mean()
     other = np.abs(first.frames[-9:].astype(float) - second.frames[9:18].astype(float)).mean()
-    assert same < 0.5 * other
+    assert same < 2.5  # of 255: decoded, encoded, decoded; measured 1.7
+    assert same < other  # a talking face hardly moves but for its mouth
 
 
 TINY_CLIP = {"conditions.frames": 5, "text.speech": "Hi."}
