@@ -13,10 +13,11 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-from training.speech import VOICES
-from training.words import copy_synthesis, utterances
 from uniavgen_core.audio.mel import log_mel, peak_normalize
 from uniavgen_core.geometry import SAMPLE_RATE
+
+from .speech import VOICES
+from .words import copy_synthesis, utterances
 
 LOWEST, HIGHEST = 50.0, 500.0  # Hz
 QUIET = 4.0  # log units below the loudest frame: no speech

@@ -14,11 +14,12 @@ import torch
 from scipy.signal import resample_poly
 from tqdm import tqdm
 
-from training.speech import RATES, VOICES, WORDS, Utterance, Voice, say
 from uniavgen_core.audio.mel import log_mel, peak_normalize
 from uniavgen_core.geometry import SAMPLE_RATE
 from uniavgen_core.tiny.load import load_part
 from uniavgen_core.tiny.vocoder import TinyVocoder
+
+from .speech import RATES, VOICES, WORDS, Utterance, Voice, say
 
 HEARD_RATE = 16_000  # Hz, of pocketsphinx's model
 LOUDNESS = 20_000  # of 32767: the loudest sample

@@ -44,27 +44,29 @@ FILES = {
 }
 DTYPES = ("float32", "bfloat16", "float16")
 ASSETS = Path(__file__).resolve().parents[1] / "assets"  # of a checkout
+WOMAN = "A woman with wavy dark brown hair and brown eyes in a purple shirt in front of a blue wall talks."
+MAN = "A man with curly black hair and brown eyes in an orange shirt in front of a pink wall talks."
 # What a task must be told, and what it is told where it is told nothing, to show what the tiny model does
 EXAMPLES = {
     "joint": {
         "image": ASSETS / "portrait.png",
         "speech": "Hello, doctor. Coffee tomorrow morning, please.",
-        "caption": "A woman with wavy dark brown hair and brown eyes in a purple shirt in front of a blue wall talks.",
+        "caption": WOMAN,
     },
     "drive": {
         "image": ASSETS / "portrait.png",
         "audio": ASSETS / "speech.wav",
-        "caption": "A woman with wavy dark brown hair and brown eyes in a purple shirt in front of a blue wall talks.",
+        "caption": WOMAN,
     },
     "dub": {
         "video": ASSETS / "clip.mp4",
         "speech": "Yes, please. Music together tomorrow evening.",
-        "caption": "A man with curly black hair and brown eyes in an orange shirt in front of a pink wall talks.",
+        "caption": MAN,
     },
     "continue": {
         "video": ASSETS / "clip.mp4",
         "speech": "Water, banana, chocolate. Goodbye, children.",
-        "caption": "A man with curly black hair and brown eyes in an orange shirt in front of a pink wall talks.",
+        "caption": MAN,
     },
 }
 
@@ -153,7 +155,7 @@ def complete(options: argparse.Namespace) -> None:
     """Fills in the example where a task is told nothing. Raises ``ValueError`` if something it needs is left out."""
     example = EXAMPLES[options.task]
     missing = [name for name in (*example, "output") if not getattr(options, name)]
-    if set(missing) >= set(example) and not (options.voice or options.image):
+    if not any(getattr(options, name) for name in (*FILES, "speech", "transcript", "caption")):
         options.output = options.output or f"{options.task}.mp4"
         vars(options).update(example)
         if not all(file.is_file() for file in example.values() if isinstance(file, Path)):
@@ -253,14 +255,16 @@ def guidance_of(options: argparse.Namespace, guidance: Guidance) -> Guidance:
     """The model's own guidance, with what the options change."""
     from .sampling import Outside, Unit
 
-    asked = {name: getattr(options, name) for name in ("scale_video", "scale_audio", "outside")}
-    asked["skip_layers"] = options.skip_layer
+    asked = {
+        "scale_video": options.scale_video,
+        "scale_audio": options.scale_audio,
+        "skip_layers": options.skip_layer,
+        "outside": options.outside and Outside(options.outside),
+    }
     if options.guided_share is not None:
         asked |= {"start": 0.0, "end": options.guided_share, "unit": Unit.STEPS}
     if options.interval is not None:
         asked |= {"start": options.interval[0], "end": options.interval[1], "unit": Unit.TIME}
-    if options.outside is not None:
-        asked["outside"] = Outside(options.outside)
     return replace(guidance, **{name: value for name, value in asked.items() if value is not None})
 
 
