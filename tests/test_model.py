@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from itertools import product
 from types import SimpleNamespace
@@ -387,3 +388,13 @@ def test_the_fast_gelu_is_pytorchs_and_leaves_learning_to_it():
     learnt = x.clone().requires_grad_()
     GELU()(learnt).sum().backward()
     assert learnt.grad.isfinite().all() and learnt.grad[-1] == 1
+
+
+def test_configurations_written_before_there_were_more_names() -> None:
+    values = json.loads(small_config().to_json())
+    first = {name: value for name, value in values.items() if name not in ("speech_stretch", "video_prediction")}
+    assert ModelConfig.from_json(json.dumps(first)) == small_config()
+    del first["video"]
+    for wrong in (first, {**values, "colour": 1}):
+        with pytest.raises(ValueError, match="unknown or missing names"):
+            ModelConfig.from_json(json.dumps(wrong))

@@ -49,6 +49,9 @@ class Prediction(str, Enum):
     CLEAN = "clean"
 
 
+LATER = {"speech_stretch": 1.0, "video_prediction": "velocity"}  # what the first files' configurations lack
+
+
 @dataclass(frozen=True)
 class BranchConfig:
     """Sizes of one DiT branch."""
@@ -122,8 +125,8 @@ class ModelConfig:
 
     @classmethod
     def from_json(cls, text: str) -> ModelConfig:
-        """Inverse of `to_json`. Unknown or missing names raise ``ValueError``."""
-        values = json.loads(text)
+        """Inverse of `to_json`, also for files written before `LATER`. Unknown or missing names raise ``ValueError``."""
+        values = LATER | json.loads(text)
         known = {f.name for f in fields(cls)}
         if set(values) != known:
             raise ValueError(f"model configuration: unknown or missing names {sorted(set(values) ^ known)}")
