@@ -125,7 +125,7 @@ class ModelConfig:
 
     @classmethod
     def from_json(cls, text: str) -> ModelConfig:
-        """Inverse of `to_json`, also for files written before `LATER`. Unknown or missing names raise ``ValueError``."""
+        """Inverse of `to_json`, also for files from before `LATER`. Unknown or missing names raise ``ValueError``."""
         values = LATER | json.loads(text)
         known = {f.name for f in fields(cls)}
         if set(values) != known:
