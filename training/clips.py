@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from uniavgen_core.geometry import HOP_LENGTH, SAMPLE_RATE, TRAINED_FRAMES, VIDEO_FPS, ClipLength
 
-from .drawing import Array
+from .drawing import SIDE, Array
 from .faces import Face, render
 from .mouths import curves
 from .speech import RATES, VOICES, WORDS, Phoneme, Utterance, say
@@ -64,9 +64,10 @@ def split_of(words: Sequence[str]) -> str:
     return "test" if int.from_bytes(digest[:4], "big") % TEST_SHARE == 0 else "train"
 
 
-def make_clip(seed: int, frames: int = TRAINED_FRAMES, split: str = "train") -> Clip:
+def make_clip(seed: int, frames: int = TRAINED_FRAMES, split: str = "train", drawn: bool = True) -> Clip:
     """The clip of that seed; the same arguments give the same clip, and the splits share no sentence.
 
+    drawn: False leaves the pictures out: ``frames`` is [0, 128, 128, 3]
     Raises ``ValueError`` for a length that is not 4n + 1 or has no room for a word, and for an unknown split.
     """
     if split not in SPLITS:
@@ -81,10 +82,10 @@ def make_clip(seed: int, frames: int = TRAINED_FRAMES, split: str = "train") -> 
     reference = _reference(rng, voice, pitch_shift, split)
     phonemes = tuple(Phoneme(sound.start + lead, sound.end + lead, sound.name) for sound in spoken.phonemes)
     opening, width = curves(phonemes, np.arange(frames) / VIDEO_FPS).T
-    face = Face.random(rng, VOICES[voice].woman)
+    face, blinks = Face.random(rng, VOICES[voice].woman), _blinks(rng, frames)
     return Clip(
         text=spoken.text,
-        frames=render(face, opening, width, _blinks(rng, frames)),
+        frames=render(face, opening, width, blinks) if drawn else np.empty((0, SIDE, SIDE, 3), np.uint8),
         waveform=_recorded(rng, spoken.waveform, lead, length.samples),
         opening=opening,
         width=width,

@@ -25,9 +25,11 @@ from uniavgen_core.tiny.vae import TinyVAE
 
 from .clips import make_clip
 
-# Frames of the clips, and how many of each are made
+# Frames of the clips, and how many of each are made; and of clips without pictures
 LENGTHS = {33: 4000, 57: 1000, 81: 3000}
+SOUNDS, FIRST_SOUND = {33: 6000, 57: 6000, 81: 10000}, 100_000
 SHARD = 200
+NO_PICTURES = (48, 1, 2, 2)  # the smallest video latent that the model takes
 TEXTS = ("text", "caption", "reference_text")
 
 
@@ -35,7 +37,8 @@ TEXTS = ("text", "caption", "reference_text")
 class Batch:
     """N clips of one length.
 
-    video: [N, 48, T, 8, 8]; audio: [N, 80, L]; mask: [N, 4, 4], share of each token's picture that is face
+    video: [N, 48, T, 8, 8], or [N, 48, 1, 2, 2] of zeros where there are no pictures; audio: [N, 80, L]
+    mask: [N, 4, 4], share of each token's picture that is face
     voice: [N, 80, R], another utterance of each speaker, shorter ones followed by silence
     text, caption, reference_text: what is said, what is seen, what the voice says
     """
@@ -55,27 +58,40 @@ class Batch:
 
 def make_data(folder: Path, vae: TinyVAE, lengths: dict[int, int] = LENGTHS, workers: int = 1) -> None:
     """Writes the shards of the training split that are missing."""
+    _make_shards(folder, vae, lengths, 0, workers)
+
+
+def make_sounds(folder: Path, lengths: dict[int, int] = SOUNDS, workers: int = 1) -> None:
+    """The same for clips without pictures, which are others."""
+    _make_shards(folder, None, lengths, FIRST_SOUND, workers)
+
+
+def _make_shards(folder: Path, vae: TinyVAE | None, lengths: dict[int, int], first: int, workers: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     wanted = [
-        (frames, start, folder / f"{frames}-{start // SHARD:03d}.safetensors")
+        (frames, range(first + start, first + start + SHARD), folder / f"{frames}-{start // SHARD:03d}.safetensors")
         for frames, count in lengths.items()
         for start in range(0, count, SHARD)
     ]
     missing = [shard for shard in wanted if not shard[2].exists()]
     with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
         done = pool.map(partial(_make_shard, vae), missing)
-        for _ in tqdm(done, desc="clips", unit="shard", total=len(missing)):
+        for _ in tqdm(done, desc=folder.name, unit="shard", total=len(missing)):
             pass
 
 
-def _make_shard(vae: TinyVAE, shard: tuple[int, int, Path]) -> None:
+def _make_shard(vae: TinyVAE | None, shard: tuple[int, range, Path]) -> None:
     torch.set_num_threads(1)
-    frames, start, path = shard
-    clips = [make_clip(frames * 1_000_000 + seed, frames) for seed in range(start, start + SHARD)]
+    frames, seeds, path = shard
+    clips = [make_clip(frames * 1_000_000 + seed, frames, drawn=vae is not None) for seed in seeds]
     voices = [voice_tokens(sound(clip.reference_waveform)) for clip in clips]
     longest = max(voice.shape[2] for voice in voices)
+    if vae is None:
+        video = torch.zeros(len(clips), *NO_PICTURES)
+    else:
+        video = torch.cat([encode(vae, torch.from_numpy(clip.frames)) for clip in clips])
     tensors = {
-        "video": torch.cat([encode(vae, torch.from_numpy(clip.frames)) for clip in clips]).half().contiguous(),
+        "video": video.half().contiguous(),
         "audio": torch.cat([driving_tokens(sound(clip.waveform)) for clip in clips]).half(),
         "mask": torch.stack([torch.from_numpy(clip.mask) for clip in clips]),
         "voice": torch.cat([lengthen(voice, longest) for voice in voices]).half(),

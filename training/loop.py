@@ -1,11 +1,11 @@
-"""The loop of every training: AdamW, average of the weights, progress, curves, and going on after a stop."""
+"""The loop of every training: average of the weights, progress, curves, and going on after a stop."""
 
 from __future__ import annotations
 
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +13,14 @@ from time import monotonic
 
 import torch
 from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 WARM_UP = 200  # steps until the learning rate is full
 LAST_RATE = 0.02  # share of the learning rate that is left at the end
 DECAY = 0.999  # of the averaged weights
+WEIGHT_DECAY = 0.01
 CLIP = 1.0  # norm of the gradient
 
 
@@ -34,29 +36,37 @@ class Loop:
     device: str = "cpu"
 
     def run(
-        self, name: str, model: nn.Module, losses: Callable[[int], dict[str, Tensor]], steps: int, rate: float
+        self,
+        name: str,
+        model: nn.Module,
+        losses: Callable[[int], dict[str, Tensor]],
+        steps: int,
+        optimizers: Sequence[Optimizer],
     ) -> nn.Module:
         """Trains to so many steps, going on where the folder's state stands; returns the averaged model.
 
         losses: what a step gives; its "loss" is what is made small, the rest is written down
+        optimizers: of all parameters together, at their highest learning rates
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         averaged = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
-        optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=0.01)
-        start = self._read(name, model, averaged, optimizer)
+        rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
+        start = self._read(name, {"model": model, "averaged": averaged, **numbered(optimizers)})
         sums: dict[str, float] = {}
         since, done = monotonic(), 0
         bar = tqdm(range(start, steps), desc=name, unit="step", initial=start, total=steps, mininterval=10)
         for step in bar:
-            for group in optimizer.param_groups:
-                group["lr"] = rate * schedule(step, steps)
+            for optimizer, highest in zip(optimizers, rates, strict=True):
+                for group, rate in zip(optimizer.param_groups, highest, strict=True):
+                    group["lr"] = rate * schedule(step, steps)
             values = losses(step)
-            optimizer.zero_grad(set_to_none=True)
+            model.zero_grad(set_to_none=True)
             values["loss"].backward()
             norm = nn.utils.clip_grad_norm_(model.parameters(), CLIP)
             if not torch.isfinite(norm):
                 raise ValueError(f"{name}: the gradient of step {step} is not finite: lower the learning rate")
-            optimizer.step()
+            for optimizer in optimizers:
+                optimizer.step()
             averaged.update_parameters(model)
             done += 1
             for key, value in values.items():
@@ -64,38 +74,40 @@ class Loop:
                 sums[f"{key}#"] = sums.get(f"{key}#", 0) + 1
             if (step + 1) % self.every == 0 or step + 1 == steps:
                 means = {key: total / sums[f"{key}#"] for key, total in sums.items() if not key.endswith("#")}
-                self._write(name, model, averaged, optimizer, step + 1, means, (monotonic() - since) / done)
+                parts = {"model": model, "averaged": averaged, **numbered(optimizers)}
+                self._write(name, parts, step + 1, means, (monotonic() - since) / done)
                 bar.set_postfix(loss=f"{means['loss']:.4f}")
                 sums, since, done = {}, monotonic(), 0
         return deepcopy(averaged.module).eval().requires_grad_(False)
 
-    def _read(self, name: str, model: nn.Module, averaged: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-        """Fills all three from the state, if there is one; returns the step it stands at."""
+    def _read(self, name: str, parts: Mapping[str, nn.Module | Optimizer]) -> int:
+        """Fills the parts from the state, if there is one; returns the step it stands at."""
         path = self.folder / f"{name}.pt"
         if not path.exists():
             return 0
         state = torch.load(path, map_location=self.device, weights_only=True)
-        for part, key in ((model, "model"), (averaged, "averaged"), (optimizer, "optimizer")):
+        for key, part in parts.items():
             part.load_state_dict(state[key])
         return state["step"]
 
     def _write(
-        self,
-        name: str,
-        model: nn.Module,
-        averaged: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        step: int,
-        means: dict[str, float],
-        seconds: float,
+        self, name: str, parts: Mapping[str, nn.Module | Optimizer], step: int, means: dict[str, float], seconds: float
     ) -> None:
-        parts = {"model": model, "averaged": averaged, "optimizer": optimizer}
         unfinished = self.folder / f"{name}.pt.unfinished"
         torch.save({"step": step, **{key: part.state_dict() for key, part in parts.items()}}, unfinished)
         with (self.folder / f"{name}.jsonl").open("a") as log:
             print(json.dumps({"step": step, "seconds a step": round(seconds, 4), **means}), file=log)
         os.replace(unfinished, self.folder / f"{name}.pt")
         draw_curves(self.folder / f"{name}.jsonl")
+
+
+def numbered(optimizers: Sequence[Optimizer]) -> dict[str, Optimizer]:
+    """By the name of each one's place in a state."""
+    return {f"optimizer {number}": optimizer for number, optimizer in enumerate(optimizers)}
+
+
+def adam(parameters: Iterable[nn.Parameter], rate: float) -> AdamW:
+    return AdamW(parameters, lr=rate, betas=(0.9, 0.99), weight_decay=WEIGHT_DECAY)
 
 
 @torch.no_grad()

@@ -24,7 +24,7 @@ from uniavgen_core.tiny.load import VOCABULARY
 
 from .data import Dataset
 from .loop import Loop
-from .measures.ablations import PAPER, QUESTIONS, VARIANTS, Variant, folder_of, stages
+from .measures.ablations import PAPER, QUESTIONS, VARIANTS, folder_of, stages
 from .measures.guidance import SCALES, settings
 from .measures.numbers import Bench, Ledger
 from .measures.pictures import draw, draw_mel
@@ -72,7 +72,8 @@ DEFAULT = "default"  # guidance: what the pipeline does if nothing is asked for
 class Order:
     """What is to be measured.
 
-    folder: of the training, None for the shipped model; data: its clips; output: for numbers, tables and pictures
+    folder: of the training, None for the shipped model; data: its clips, beside its sounds
+    output: for numbers, tables and pictures
     """
 
     folder: Path | None
@@ -113,24 +114,20 @@ def measured_ablations(order: Order, reader: Reader) -> Iterator[Table]:
         raise ValueError(
             "ablations are trained on clips: give the training's --folder, and --data if they lie elsewhere"
         )
-    data, vocabulary = Dataset(order.data), Vocabulary.from_file(VOCABULARY)
+    data, sounds = Dataset(order.data), Dataset(order.data.with_name("sounds"))
+    vocabulary = Vocabulary.from_file(VOCABULARY)
     how = replace(order.plan, guidance=settings(())["none"])
     tasks = dict.fromkeys(task for task, _ in ABLATED)
     rows = {}
     for name, variant in VARIANTS.items():
         folder = folder_of(order.output / f"ablations-{order.budget}", name)
-        _train(folder, variant, data, vocabulary, order.budget)
+        train(Loop(folder), data, sounds, vocabulary, stages(order.budget, variant.mask), variant.config)
         bundle = in_training(order.folder, folder, variant.config)
         bench = Bench(bundle, reader, Ledger(folder / "clips.jsonl"))
         rows[name] = {task: bench.rows(task, how, order.clips, order.seeds, name) for task in tasks}
     for question, (chosen, others) in QUESTIONS.items():
         asked = {chosen: rows[PAPER], **{name: rows[name] for name in others}}
         yield by_name(f"{question}, {order.budget} steps each", question.lower(), asked, ABLATED)
-
-
-def _train(folder: Path, variant: Variant, data: Dataset, vocabulary: Vocabulary, budget: int) -> None:
-    """Trains a variant, or what is left of it."""
-    train(Loop(folder), data, vocabulary, stages(budget, variant.mask), variant.config)
 
 
 def drawn(order: Order, bundle: Bundle, reader: Reader) -> None:

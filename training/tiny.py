@@ -1,6 +1,6 @@
 """Makes data, trains every part and writes the files that the tiny model loads: ``python -m training tiny``.
 
-faces -> VAE; speech -> vocoder; clips, encoded by the VAE -> joint model and caption encoder -> weight files
+faces -> VAE; speech -> vocoder; sounds, and clips encoded by the VAE -> joint model and caption encoder -> weight files
 
 Whatever was interrupted goes on where it stood. Curves of all losses are drawn beside the states.
 """
@@ -16,7 +16,7 @@ from uniavgen_core.text.vocabulary import Vocabulary
 from uniavgen_core.tiny.load import VOCABULARY, WEIGHTS
 
 from . import model, vae, vocoder
-from .data import Dataset, make_data
+from .data import Dataset, make_data, make_sounds
 from .loop import Loop
 from .pack import pack_model, write_part
 
@@ -35,9 +35,11 @@ def main(options: argparse.Namespace) -> None:
     print("VAE, PSNR in dB:", vae.quality(autoencoder))
     sounds = vocoder.train(loop, seed=options.seed)
     make_data(folder / "clips", autoencoder, workers=options.workers)
+    make_sounds(folder / "sounds", workers=options.workers)
     learner = model.train(
         Loop(folder, device=options.device),
         Dataset(folder / "clips"),
+        Dataset(folder / "sounds"),
         Vocabulary.from_file(VOCABULARY),
         seed=options.seed,
     )

@@ -14,7 +14,7 @@ from uniavgen_core.tiny.config import TINY
 from uniavgen_core.tiny.vae import TinyVAE, to_patches
 
 from .clips import make_clip
-from .loop import Loop
+from .loop import Loop, adam
 
 FRAMES = 9  # of each sample: the first latent and two more
 CLIP_FRAMES = 33
@@ -109,7 +109,7 @@ def train(loop: Loop, steps: int = STEPS, seed: int = 0) -> TinyVAE:
         generator = torch.Generator().manual_seed(seed * 999_983 + step)
         return {"loss": loss_of(vae, batch(faces, step, seed), generator)}
 
-    return loop.run("vae", vae, loss, steps, LEARNING_RATE)
+    return loop.run("vae", vae, loss, steps, [adam(vae.parameters(), LEARNING_RATE)])
 
 
 def quality(vae: TinyVAE, count: int = 16) -> dict[str, float]:

@@ -19,7 +19,7 @@ from uniavgen_core.geometry import HOP_LENGTH
 from uniavgen_core.tiny.config import VOCODER_DIM, VOCODER_HIDDEN, VOCODER_LAYERS
 from uniavgen_core.vocoder.vocos import Network
 
-from .loop import Loop
+from .loop import Loop, adam
 from .speech import RATES, VOICES, WORDS, say
 
 UTTERANCES = 1200
@@ -89,7 +89,7 @@ def train(loop: Loop, steps: int = STEPS, seed: int = 0) -> Network:
         waveform, mel = batch(speech, np.random.default_rng((seed, 1, step)))
         return {"loss": distance(network(mel), waveform)}
 
-    return loop.run("vocoder", network, losses, steps, RATE)
+    return loop.run("vocoder", network, losses, steps, [adam(network.parameters(), RATE)])
 
 
 def parameters(network: Network) -> dict[str, Tensor]:

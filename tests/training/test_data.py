@@ -19,11 +19,11 @@ def vae() -> TinyVAE:
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch, vae):
-    """Two shards of two short clips and one of a longer one, made in this process."""
+    """Two shards of two short clips and one of longer ones, made in this process."""
     monkeypatch.setattr(data, "SHARD", 2)
     tmp_path.joinpath("clips").mkdir()
-    for shard in ((17, 0, "17-000"), (17, 2, "17-001"), (21, 0, "21-000")):
-        data._make_shard(vae, (*shard[:2], tmp_path / "clips" / f"{shard[2]}.safetensors"))
+    monkeypatch.setattr(data, "ProcessPoolExecutor", InThisProcess)
+    data.make_data(tmp_path / "clips", vae, {17: 4, 21: 2})
     return tmp_path / "clips"
 
 
@@ -51,10 +51,19 @@ def test_a_batch_holds_the_clips_as_the_model_sees_them(folder, vae):
 
 def test_only_missing_shards_are_made(folder, monkeypatch, vae):
     made = []
-    monkeypatch.setattr(data, "ProcessPoolExecutor", InThisProcess)
     monkeypatch.setattr(data, "_make_shard", lambda vae, shard: made.append(shard[2].name))
     data.make_data(folder, vae, {17: 6, 21: 2})
     assert made == ["17-002.safetensors"]
+
+
+def test_sounds_are_clips_without_pictures_and_others(folder):
+    data.make_sounds(folder.parent / "sounds", {17: 2})
+    sounds = data.Dataset(folder.parent / "sounds").sample(17, 8, torch.Generator().manual_seed(0))
+    clips = {clip.text: clip for clip in (make_clip(17_000_000 + data.FIRST_SOUND + seed, 17) for seed in range(2))}
+    assert sounds.video.shape == (8, 48, 1, 2, 2) and not sounds.video.any()
+    assert set(sounds.text) == set(clips)
+    for text, audio in zip(sounds.text, sounds.audio, strict=True):
+        torch.testing.assert_close(audio, driving_tokens(data.sound(clips[text].waveform))[0], atol=5e-3, rtol=0)
 
 
 def test_an_empty_folder_says_what_to_do(tmp_path):

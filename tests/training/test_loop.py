@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from training.loop import Loop, average, schedule
+from training.loop import Loop, adam, average, schedule
 
 
 def train(folder, steps: int, end: int = 40, every: int = 10) -> nn.Module:
@@ -22,7 +22,7 @@ def train(folder, steps: int, end: int = 40, every: int = 10) -> nn.Module:
         x = torch.randn(8, 1, generator=torch.Generator().manual_seed(step))
         return {"loss": (model(x) - 2 * x - 1).square().mean(), "bias": model.bias.detach()[0]}
 
-    return Loop(folder, every=every).run("line", model, losses, end, 3.0)
+    return Loop(folder, every=every).run("line", model, losses, end, [adam(model.parameters(), 3.0)])
 
 
 def test_what_was_interrupted_ends_as_what_was_not(tmp_path):
@@ -41,7 +41,9 @@ def test_what_was_interrupted_ends_as_what_was_not(tmp_path):
 def test_a_gradient_that_is_not_finite_ends_it(tmp_path):
     model = nn.Linear(1, 1)
     with pytest.raises(ValueError, match="gradient of step 0 is not finite"):
-        Loop(tmp_path).run("line", model, lambda step: {"loss": model.weight.sum() / 0}, 3, 0.1)
+        Loop(tmp_path).run(
+            "line", model, lambda step: {"loss": model.weight.sum() / 0}, 3, [adam(model.parameters(), 0.1)]
+        )
     assert not (tmp_path / "line.pt").exists()
 
 

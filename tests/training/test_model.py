@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from training.data import Batch
+from training.data import NO_PICTURES, Batch
 from training.model import (
     MIX,
     STAGES,
@@ -16,9 +16,9 @@ from training.model import (
     choose,
     lesson,
     losses,
+    optimizers,
     speech_ids,
     times,
-    without_video,
     written,
 )
 from uniavgen_core.config import Prediction
@@ -26,7 +26,7 @@ from uniavgen_core.model.attention import scaled_dot_product
 from uniavgen_core.text.vocabulary import Vocabulary
 from uniavgen_core.tiny.config import TINY
 from uniavgen_core.tiny.load import VOCABULARY
-from uniavgen_core.types import AVLatent, Velocity
+from uniavgen_core.types import UNIMODAL, AVLatent, Velocity
 
 WORDS = Vocabulary.from_file(VOCABULARY)
 
@@ -136,11 +136,21 @@ def test_a_step_reaches_every_part_that_its_task_uses(learner, batch):
 
 
 def test_the_audio_branch_learns_alone(learner, batch):
+    """Without pictures it is told, and says, the same as beside a video that it does not see."""
     noisy, _, sigma, conditions = lesson(learner, batch, "joint", WORDS, seeded())
-    small, alone = without_video(noisy, conditions)
-    said = learner.model(small, sigma * 1000, alone).audio
-    whole = learner.model(noisy, sigma * 1000, replace(conditions, interaction=alone.interaction)).audio
-    torch.testing.assert_close(said, whole)
+    alone = replace(conditions, interaction=UNIMODAL)
+    none = torch.zeros(len(batch.text), *NO_PICTURES)
+    small = replace(alone, reference_image=none)
+    said = learner.model(replace(noisy, video=none), sigma * 1000, small).audio
+    torch.testing.assert_close(said, learner.model(noisy, sigma * 1000, alone).audio)
+
+
+def test_every_weight_is_changed_by_one_optimizer(learner):
+    muon, adam = optimizers(learner, 0.1)
+    changed = [weight for one in (muon, adam) for group in one.param_groups for weight in group["params"]]
+    assert {id(weight) for weight in changed} == {id(weight) for weight in learner.parameters()}
+    assert len(changed) == len(list(learner.parameters()))
+    assert any(weight is learner.model.blocks[0].ffn[0].weight for weight in muon.param_groups[0]["params"])
 
 
 def test_plain_attention_is_attention():
@@ -155,4 +165,6 @@ def test_tasks_come_as_often_as_the_paper_has_them():
     drawn = [choose(MIX, generator) for _ in range(5000)]
     for task, weight in MIX.items():
         assert drawn.count(task) / 5000 == pytest.approx(weight / 10, abs=0.03)
-    assert [stage.video for stage in STAGES] == [False, True, True] and STAGES[1].mask == (0.1, 0.0)
+    assert (
+        [stage.video for stage in STAGES] == [False, True, True] and STAGES[1].mask[0] == 0.1 and STAGES[2].mask[1] == 0
+    )
