@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-from aiohttp import web
+from fake_comfy import FakeComfy, serve
 
 from scripts.run_workflow import main
 
@@ -23,79 +19,6 @@ WORKFLOW = {
         "inputs": {"model": ["text", 0], "steps": 50, "shift": 5.0, "tiled": False, "region": None},
     },
 }
-
-
-class FakeComfy:
-    """Takes any workflow and says at once that it is done; its results are ``saved``, subfolder/name -> content."""
-
-    def __init__(self, saved: dict[tuple[str, str], bytes]):
-        self.saved = saved
-        self.prompts: list[dict[str, Any]] = []
-        self.uploads: dict[str, bytes] = {}
-        self.not_json = ""  # a path that answers with a web page
-        self.sockets: list[web.WebSocketResponse] = []
-        self.url = ""
-
-    def app(self) -> web.Application:
-        app = web.Application(middlewares=[self.page])
-        app.add_routes([web.get("/ws", self.socket), web.post("/prompt", self.prompt), web.get("/view", self.view)])
-        app.add_routes([web.post("/upload/image", self.upload), web.get("/history/{prompt}", self.history)])
-        return app
-
-    @web.middleware
-    async def page(self, request: web.Request, handler) -> web.StreamResponse:
-        if self.not_json and request.path.startswith(self.not_json):
-            return web.Response(text="<html>Log in</html>", content_type="text/html")
-        return await handler(request)
-
-    async def socket(self, request: web.Request) -> web.WebSocketResponse:
-        socket = web.WebSocketResponse()
-        await socket.prepare(request)
-        self.sockets.append(socket)
-        async for _ in socket:
-            pass
-        return socket
-
-    async def prompt(self, request: web.Request) -> web.Response:
-        self.prompts.append((await request.json())["prompt"])
-        await self.sockets[-1].send_json({"type": "executing", "data": {"node": None, "prompt_id": "p"}})
-        return web.json_response({"prompt_id": "p"})
-
-    async def upload(self, request: web.Request) -> web.Response:
-        file = (await request.post())["image"]
-        self.uploads[file.filename] = file.file.read()
-        return web.json_response({"name": file.filename, "subfolder": "sent", "type": "input"})
-
-    async def history(self, request: web.Request) -> web.Response:
-        items = [{"subfolder": folder, "filename": name, "type": "output"} for folder, name in self.saved]
-        return web.json_response({"p": {"outputs": {"save": {"images": items, "animated": [True]}}}})
-
-    async def view(self, request: web.Request) -> web.Response:
-        content = self.saved[request.query["subfolder"], request.query["filename"]]
-        return web.Response(body=content) if content else web.Response(status=404)
-
-
-@contextmanager
-def serve(fake: FakeComfy) -> Iterator[FakeComfy]:
-    """Answers on a free port of this machine, from a thread."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-
-    def wait(coroutine):
-        return asyncio.run_coroutine_threadsafe(coroutine, loop).result(10)
-
-    runner = web.AppRunner(fake.app(), shutdown_timeout=1)
-    try:
-        wait(runner.setup())
-        wait(web.TCPSite(runner, "127.0.0.1", 0).start())
-        fake.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        yield fake
-    finally:
-        wait(runner.cleanup())
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
 
 
 @pytest.fixture
@@ -252,9 +175,37 @@ def test_a_result_that_is_gone(client, comfy, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("path", ["/prompt", "/history/p", "/upload/image"])
+@pytest.mark.parametrize("path", ["/prompt", "/history/", "/upload/image"])
 def test_an_answer_that_is_not_json(client, comfy, tmp_path, capsys, path):
     comfy.not_json = path
     (tmp_path / "face.png").write_bytes(b"picture")
     assert client("--upload", f"portrait.image={tmp_path / 'face.png'}") == 1
-    assert f"{comfy.url}{path} answered 200 OK with something other than JSON" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"error: {comfy.url}{path}" in said
+    assert "answered 200 OK with something other than JSON" in said
+
+
+@pytest.mark.parametrize(
+    ("what", "sentence"),
+    [
+        ("refused", "Node 'X' not found."),
+        ("error", "LoadImage: it is too long"),
+        ("interrupted", "the run was interrupted on the server"),
+        ("dropped", "the workflow was taken off the server's queue"),
+        ("dies", "error: "),
+    ],
+)
+def test_a_run_that_fails(client, comfy, tmp_path, capsys, monkeypatch, what, sentence):
+    monkeypatch.setattr("scripts.client.QUIET", 0.2)
+    comfy.behave = lambda _: what
+    assert client() == 1
+    assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_event_that_is_missed(client, comfy, tmp_path, monkeypatch):
+    """The queue no longer has the workflow and the history does."""
+    monkeypatch.setattr("scripts.client.QUIET", 0.2)
+    comfy.behave = lambda _: "silently done"
+    assert client() == 0
+    assert saved_in(tmp_path / "out") == {"clip.mp4": b"one"}
