@@ -58,7 +58,8 @@ class FakeComfy:
         return socket
 
     async def say(self, kind: str, **data: Any) -> None:
-        await self.sockets[-1].send_json({"type": kind, "data": data})
+        for socket in self.sockets[-1:]:  # none if the client polls
+            await socket.send_json({"type": kind, "data": data})
 
     async def prompt(self, request: web.Request) -> web.Response:
         body = await request.json()
