@@ -34,8 +34,8 @@ class RunError(Exception):
     """The server refused the workflow or could not finish it; the message is what it said."""
 
 
-class Refused(RunError):
-    """The server did not queue the workflow."""
+class Failed(RunError):
+    """The workflow was queued and broke, or was taken away."""
 
 
 class Gone(RunError):
@@ -108,12 +108,12 @@ async def upload(session: aiohttp.ClientSession, server: str, path: Path) -> str
 async def submit(session: aiohttp.ClientSession, server: str, workflow: Workflow, client: str, prompt: str) -> str:
     """Queues the workflow, as ``prompt`` if the server leaves that to its client, and returns its prompt id.
 
-    Raises ``Refused`` with the server's reasons.
+    Raises ``RunError`` with the server's reasons.
     """
     body = {"prompt": workflow, "client_id": client, "prompt_id": prompt}
     async with session.post(f"{server}/prompt", json=body) as response:
         if response.status != 200:
-            raise Refused(refusal(await answer_of(response)))
+            raise RunError(refusal(await answer_of(response)))
         return (await answer_of(response, "prompt_id"))["prompt_id"]
 
 
@@ -137,7 +137,7 @@ async def follow(
     workflow: Workflow,
     show: Show,
 ) -> None:
-    """Shows progress until the prompt is done. Raises ``RunError`` if it fails, ``Gone`` if the server does."""
+    """Shows progress until the prompt is done. Raises ``Failed`` if it fails, ``Gone`` if the server does."""
     while True:
         try:
             message = await socket.receive(QUIET)
@@ -161,13 +161,13 @@ async def follow(
         elif kind == "progress":
             show(f"{title} {data['value']}/{data['max']}")
         elif kind in ("execution_error", "execution_interrupted"):
-            raise RunError(failure(workflow, kind, data))
+            raise Failed(failure(workflow, kind, data))
         elif kind == "executing" and data["node"] is None:  # sent once the results are in the history
             return
 
 
 async def ended(session: aiohttp.ClientSession, server: str, prompt: str) -> bool:
-    """Whether a prompt of which nothing is heard is done. Raises ``RunError`` if it failed or is no longer there."""
+    """Whether a prompt of which nothing is heard is done. Raises ``Failed`` if it failed or is no longer there."""
     try:
         async with session.get(f"{server}/queue") as response:
             queue = await answer_of(response, "queue_running", "queue_pending")
@@ -177,10 +177,10 @@ async def ended(session: aiohttp.ClientSession, server: str, prompt: str) -> boo
     except (aiohttp.ClientError, asyncio.TimeoutError) as error:
         raise Gone(f"the server no longer answers: {error}") from error
     if entry is None:
-        raise RunError("the workflow was taken off the server's queue")
+        raise Failed("the workflow was taken off the server's queue")
     for kind, data in entry.get("status", {}).get("messages", []):
         if kind in ("execution_error", "execution_interrupted"):
-            raise RunError(failure({}, kind, data))
+            raise Failed(failure({}, kind, data))
     return True
 
 

@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import shutil
+import signal
 import sys
 import time
 import uuid
@@ -59,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
                 asyncio.run(batch.run())
             finally:
                 batch.sum_up(there)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):  # Ctrl-C, SIGTERM
         print("interrupted: the same command goes on from here", file=sys.stderr)
         return INTERRUPTED
     except client.RunError as error:
@@ -189,9 +191,10 @@ class Screen:
 
 @dataclass
 class Job:
-    """A row on its way. tries, reasons: by server that did not make it"""
+    """A row on its way. began: when it was first tried, 0 before; tries, reasons: by server that did not make it"""
 
     row: Row
+    began: float = 0
     tries: Counter[str] = field(default_factory=Counter)
     reasons: dict[str, str] = field(default_factory=dict)
 
@@ -216,6 +219,8 @@ class Batch:
         """Until every row has a clip or has failed. Raises ``RunError`` if no server answers at the beginning."""
         if not self.waiting:
             return
+        with contextlib.suppress(NotImplementedError, RuntimeError):  # Windows, a thread
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asyncio.current_task().cancel)
         async with client.connect() as self.session:
             answers = await asyncio.gather(*(self.problem(server) for server in self.live))
             for server, problem in zip(self.live, answers, strict=True):
@@ -256,10 +261,9 @@ class Batch:
     async def attempt(self, job: Job, server: str) -> None:
         """Makes one row, or puts it back if the fault is the server's."""
         began = time.monotonic()
+        job.began = job.began or began
         try:
             digest = await self.make(job.row, server)
-        except client.Refused as error:  # another may have the nodes and models that this one lacks
-            self.put_back(job, server, str(error), TRIES)
         except aiohttp.ClientConnectorError as error:  # it was away before, which is not the row's fault
             self.lost(server, str(error))
             self.put_back(job, server, str(error), 0)
@@ -267,8 +271,10 @@ class Batch:
             reason = str(error) or "it takes too long"
             self.lost(server, reason)
             self.put_back(job, server, reason, 1)
-        except client.RunError as error:
-            self.fail(job.row, server, time.monotonic() - began, str(error))
+        except client.Failed as error:
+            self.fail(job, server, str(error))
+        except client.RunError as error:  # another server may have the nodes and models that this one lacks
+            self.put_back(job, server, str(error), TRIES)
         else:
             self.made += 1
             path, seconds = clip_of(self.output, job.row), time.monotonic() - began
@@ -290,10 +296,10 @@ class Batch:
         except (aiohttp.ClientError, asyncio.TimeoutError):  # some are OSError too
             raise
         except OSError as error:
-            raise client.RunError(f"a file of the row cannot be read: {error}") from error
+            raise client.Failed(f"a file of the row cannot be read: {error}") from error
         items = client.files({"save": outputs.get("save", {})})
         if not items:
-            raise client.RunError("the workflow ended without a clip")
+            raise client.Failed("the workflow ended without a clip")
         content = await client.download(self.session, server, items[0])
         if not content:
             raise client.RunError("the server handed out an empty file")
@@ -315,9 +321,10 @@ class Batch:
                 reasons = job.reasons or {"": f"no server answered for {self.wait:g} s"}
                 several = len(reasons) > 1
                 said = "; ".join(f"{server}: {reason}" if several else reason for server, reason in reasons.items())
-                self.fail(job.row, ", ".join(job.reasons), 0, said)
+                self.fail(job, ", ".join(job.reasons), said)
 
-    def fail(self, row: Row, server: str, seconds: float, error: str) -> None:
+    def fail(self, job: Job, server: str, error: str) -> None:
+        row, seconds = job.row, time.monotonic() - job.began if job.began else 0
         self.failures[row.id] = error
         self.tell(row, server, seconds, error=error)
         self.screen.line(f"{self.progress()} {row.id} failed ({row.task} on {server or 'no server'}): {error}")

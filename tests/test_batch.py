@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import aiohttp
 import pytest
 from fake_comfy import FakeComfy, serve
 
@@ -335,7 +336,7 @@ def test_a_server_that_comes_back_gets_its_row_again(servers, table):
     watch = threading.Thread(target=revive)
     watch.start()
     path = table(row("a"), row("b"))
-    assert batch(path, fake) == 0
+    assert batch(path, fake, arguments=("--wait", "20")) == 0
     watch.join()
     assert sorted(clips(path)) == ["a.mp4", "b.mp4"]
 
@@ -362,7 +363,7 @@ def test_a_row_that_ends_every_server_is_given_up(servers, table):
     watch = threading.Thread(target=revive)
     watch.start()
     path = table(row("a", speech_content="bad"), row("b"))
-    assert batch(path, fake) == 1
+    assert batch(path, fake, arguments=("--wait", "20")) == 1
     stop.set()
     watch.join()
     assert list(clips(path)) == ["b.mp4"]
@@ -374,6 +375,31 @@ def test_a_server_without_the_pack_leaves_the_rows_to_others(servers, table):
     path = table(*(row(str(i)) for i in range(3)))
     assert batch(path, bare, good) == 0
     assert {entry["server"] for entry in report(path)} == {good.url}
+
+
+def test_a_server_that_takes_no_files_leaves_the_rows_to_others(servers, table):
+    closed, good = servers(), servers()
+    closed.not_json = "/upload"
+    path = table(*(row(str(i)) for i in range(3)))
+    assert batch(path, closed, good) == 0
+    assert {entry["server"] for entry in report(path)} == {good.url}
+
+
+def test_a_server_that_hangs_is_away(servers, table, monkeypatch, capsys):
+    """It closes no connection and answers nothing."""
+    monkeypatch.setattr("scripts.client.HEARTBEAT", 0.4)
+    monkeypatch.setattr("scripts.client.STOPPING", 0.2)
+    monkeypatch.setattr("scripts.run_batch.PROBE", aiohttp.ClientTimeout(total=0.2))
+
+    def hang(workflow):
+        time.sleep(3)
+        return "error"
+
+    hanging, good = servers(hang), servers()
+    path = table(row("a"), row("b"))
+    assert batch(path, hanging, good) == 0
+    assert {entry["server"] for entry in report(path)} == {good.url}
+    assert f"{hanging.url} is away (" in capsys.readouterr().err
 
 
 def test_what_every_server_refuses_has_failed(servers, table):
@@ -429,7 +455,8 @@ def test_results_that_cannot_be_written_end_the_batch(servers, table, tmp_path, 
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C cannot be sent to one process there")
-def test_ctrl_c_stops_what_runs(servers, table):
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_stops_what_runs(servers, table, sent):
     """The rows that run are interrupted on their servers; the same command goes on."""
     one, two = servers("waits"), servers("waits")
     path = table(*(row(str(i)) for i in range(4)))
@@ -439,7 +466,7 @@ def test_ctrl_c_stops_what_runs(servers, table):
     end = time.monotonic() + 60
     while not (one.open and two.open) and time.monotonic() < end:
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sent)
     _, said = process.communicate(timeout=30)
     assert process.returncode == 130
     assert said.endswith("interrupted: the same command goes on from here\n")
