@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +58,12 @@ class Clip:
     reference_waveform: Array
     phonemes: tuple[Phoneme, ...]
     word_starts: tuple[float, ...]
+
+    @property
+    def word_times(self) -> list[tuple[float, float]]:
+        """When each word is said, from the start of its first sound to the end of its last: seconds."""
+        bounds = pairwise((*self.word_starts, math.inf))
+        return [(a, max(sound.end for sound in self.phonemes if a <= sound.start < b)) for a, b in bounds]
 
 
 def split_of(words: Sequence[str]) -> str:

@@ -27,10 +27,10 @@ from .clips import make_clip
 
 # Frames of the clips, and how many of each are made; and of clips without pictures
 LENGTHS = {33: 4000, 57: 1000, 81: 3000}
-SOUNDS, FIRST_SOUND = {33: 6000, 57: 6000, 81: 10000}, 100_000
+SOUNDS, FIRST_SOUND = {33: 8000, 57: 2000, 81: 4000}, 100_000
 SHARD = 200
 NO_PICTURES = (48, 1, 2, 2)  # the smallest video latent that the model takes
-TEXTS = ("text", "caption", "reference_text")
+TEXTS = ("text", "caption", "reference_text", "word_times")  # kept as JSON
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class Batch:
     mask: [N, 4, 4], share of each token's picture that is face
     voice: [N, 80, R], another utterance of each speaker, shorter ones followed by silence
     text, caption, reference_text: what is said, what is seen, what the voice says
+    word_times: start and end in seconds of each word of the text
     """
 
     video: Tensor
@@ -50,6 +51,7 @@ class Batch:
     text: list[str]
     caption: list[str]
     reference_text: list[str]
+    word_times: list[list[tuple[float, float]]]
 
     def to(self, device: torch.device | str) -> Batch:
         moved = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
@@ -125,7 +127,7 @@ class Dataset:
 
     def __init__(self, folder: Path):
         self.parts: dict[int, dict[str, Tensor]] = {}
-        self.texts: dict[int, dict[str, list[str]]] = {}
+        self.texts: dict[int, dict[str, list]] = {}
         shards: dict[int, list[Path]] = {}
         for path in sorted(folder.glob("*-*.safetensors")):
             shards.setdefault(int(path.stem.split("-")[0]), []).append(path)
@@ -151,7 +153,7 @@ class Dataset:
         )
 
 
-def _read_shard(path: Path) -> tuple[dict[str, Tensor], dict[str, list[str]]]:
+def _read_shard(path: Path) -> tuple[dict[str, Tensor], dict[str, list]]:
     with safe_open(path, "pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         return tensors, {name: json.loads(text) for name, text in file.metadata().items()}

@@ -5,6 +5,7 @@ Batch -> Given -> plan (as in `uniavgen_core`) -> noise at one time -> JointMode
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Muon, Optimizer
 
 from uniavgen_core.config import MAX_TIMESTEP, ModelConfig, Prediction
-from uniavgen_core.geometry import ClipLength
+from uniavgen_core.geometry import HOP_LENGTH, SAMPLE_RATE, ClipLength
 from uniavgen_core.model import JointModel
 from uniavgen_core.task import Given, plan
 from uniavgen_core.text.script import Script
@@ -26,9 +27,11 @@ from .data import Batch, Dataset
 from .loop import WEIGHT_DECAY, Loop, adam
 
 TOKENS = 1700  # latents times 16 and audio tokens of a batch together, about
-SHIFT = 3.0  # times are drawn as a schedule of that shift has them: more near the noise
+SHIFT = 5.0  # times are drawn as a schedule of that shift has them: more near the noise
 NO_TEXT = 0.12  # share of samples that are told neither caption nor speech
 COMMA = 0.1  # share of words with a comma after them
+READING = 0.1  # weight of the loss of reading
+TOKEN_RATE = SAMPLE_RATE / HOP_LENGTH  # audio tokens a second
 UNHEARD = 0.12  # share of batches in which the branches do not meet
 
 
@@ -50,9 +53,9 @@ class Stage:
 # paper: 4 : 1 : 1 : 2 : 2 = joint, joint with a voice, continuation, dubbing, audio-driven
 MIX = {"joint": 4, "voice": 1, "continuation": 1, "dubbing": 2, "audio-driven": 2}
 STAGES = (
-    Stage(5500, {"joint": 2, "voice": 1}, {33: 0.2, 57: 0.3, 81: 0.5}, video=False),
-    Stage(7500, {"joint": 1}, {33: 0.4, 57: 0.3, 81: 0.3}, mask=(0.1, 0.07)),
-    Stage(14000, MIX, {33: 0.3, 57: 0.2, 81: 0.5}, mask=(0.07, 0.0)),
+    Stage(4500, {"joint": 2, "voice": 1}, {33: 0.6, 57: 0.1, 81: 0.3}, video=False),
+    Stage(5500, {"joint": 1}, {33: 0.4, 57: 0.3, 81: 0.3}, mask=(0.1, 0.07)),
+    Stage(10500, MIX, {33: 0.3, 57: 0.2, 81: 0.5}, mask=(0.07, 0.0)),
 )
 RATE = 0.01
 LARGE = 96  # rows and columns of a matrix that Muon changes
@@ -121,14 +124,28 @@ def written(text: str, generator: torch.Generator) -> str:
     return (text.capitalize() if capital < 0.5 else text) + "." * (stop < 0.5)
 
 
-def speech_ids(batch: Batch, told: Tensor, voice: bool, vocabulary: Vocabulary, generator: torch.Generator) -> Tensor:
-    """Ids [N, M] of what is said; where not ``told``, of what the voice says alone."""
-    rows = []
+def speech_ids(
+    batch: Batch, told: Tensor, voice: bool, vocabulary: Vocabulary, generator: torch.Generator
+) -> tuple[Tensor, list[list[tuple[int, int]]]]:
+    """Ids [N, M] of what is said, and where each of its words stands; where not ``told``, of what the voice says alone."""
+    rows, places = [], []
     for text, reference, whole in zip(batch.text, batch.reference_text, told.tolist(), strict=True):
         text, reference = written(text, generator), written(reference, generator)
         script = Script(text, vocabulary, "en", reference if voice else "")
         rows.append((script.ids() if whole else script.negative_ids())[0])
-    return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-1)
+        before = len(script.tokens()) - len(script.own_tokens())
+        words = re.finditer(r"\S+", text) if whole else ()
+        places.append([(before + word.start(), before + word.end()) for word in words])
+    return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-1), places
+
+
+def reading(batch: Batch, places: list[list[tuple[int, int]]], symbols: int) -> Tensor:
+    """Which symbols of the text are being said: bool [N, L, M], none in pauses."""
+    said = torch.zeros(len(places), batch.audio.shape[2], symbols, dtype=torch.bool)
+    for row, (words, times) in enumerate(zip(places, batch.word_times, strict=True)):
+        for (first, end), (start, stop) in zip(words, times, strict=False):  # no places where nothing is told
+            said[row, round(start * TOKEN_RATE) : round(stop * TOKEN_RATE), first:end] = True
+    return said.to(batch.audio.device)
 
 
 def times(count: int, generator: torch.Generator) -> Tensor:
@@ -140,8 +157,8 @@ def times(count: int, generator: torch.Generator) -> Tensor:
 
 def lesson(
     learner: Learner, batch: Batch, task: str, vocabulary: Vocabulary, generator: torch.Generator
-) -> tuple[AVLatent, AVLatent, Tensor, Conditions]:
-    """Noisy latent, the velocity to be predicted, the time [N] and what the pass is told."""
+) -> tuple[AVLatent, AVLatent, Tensor, Conditions, Reader]:
+    """Noisy latent, the velocity to be predicted, the time [N], what the pass is told, and who attends in it."""
     given = given_of(batch, task, generator)
     frames = ClipLength.from_latents(batch.video.shape[2])
     layout = plan(given, frames, tokens=batch.audio.shape[2])
@@ -152,14 +169,17 @@ def lesson(
     told = torch.rand(len(batch.text), generator=generator) >= NO_TEXT
     unheard = bool(torch.rand((), generator=generator) < UNHEARD)
     caption = learner.captions.encode([text if whole else "" for text, whole in zip(batch.caption, told, strict=True)])
+    speech, places = speech_ids(batch, told, given.voice is not None, vocabulary, generator)
     conditions = Conditions(
         caption,
-        speech_ids(batch, told, given.voice is not None, vocabulary, generator).to(batch.video.device),
+        speech.to(batch.video.device),
         given.image,
         given.voice,
         UNIMODAL if unheard else layout.interaction,
     )
-    return noisy.with_clean_from(data), data.map(lambda x, n: n - x, noise), sigma, conditions
+    voice = 0 if given.voice is None else given.voice.shape[2]
+    reader = Reader(reading(batch, places, speech.shape[1]), voice + batch.audio.shape[2])
+    return noisy.with_clean_from(data), data.map(lambda x, n: n - x, noise), sigma, conditions, reader
 
 
 def losses(velocity: Velocity, target: AVLatent, sigma: Tensor, mask: Tensor, config: ModelConfig) -> dict[str, Tensor]:
@@ -182,10 +202,27 @@ def losses(velocity: Velocity, target: AVLatent, sigma: Tensor, mask: Tensor, co
     return found
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
-    """An `AttentionFunction` in plain products: for short sequences on a CPU, PyTorch's kernel learns slower."""
-    q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v))  # [B, heads, N, d]
-    return ((q @ k.mT * q.shape[-1] ** -0.5).softmax(dim=-1) @ v).transpose(1, 2).flatten(2)
+class Reader:
+    """An `AttentionFunction` in plain products (for short sequences on a CPU, PyTorch's kernel learns slower) that
+    notes how much the sound attends to the words being said.
+
+    said: bool [N, L, M], of the last L of the sound's tokens; the sound has so many ``tokens`` with its voice
+    """
+
+    def __init__(self, said: Tensor, tokens: int):
+        self.said, self.tokens, self.found = said, tokens, []
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+        q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v))  # [B, heads, N, d]
+        weights = (q @ k.mT * q.shape[-1] ** -0.5).softmax(dim=-1)
+        if weights.shape[2:] == (self.tokens, self.said.shape[2]):  # the cross-attention to the speech
+            seen = weights.float().mean(dim=1)[:, -self.said.shape[1] :]  # [N, L, M]
+            self.found.append((seen * self.said).sum(dim=-1)[self.said.any(dim=-1)])
+        return (weights @ v).transpose(1, 2).flatten(2)
+
+    def loss(self) -> Tensor:
+        """Mean over all layers and spoken tokens of -log of the attention to the word being said."""
+        return -torch.cat(self.found).clamp(min=1e-4).log().mean()
 
 
 def choose(chances: Mapping, generator: torch.Generator):
@@ -218,15 +255,18 @@ def train(
         length = ClipLength(frames)
         count = max(1, TOKENS // (length.latents * 16 * stage.video + length.tokens))
         batch = (data if stage.video else sounds).sample(frames, count, generator).to(loop.device)
-        noisy, target, sigma, conditions = lesson(learner, batch, task, vocabulary, generator)
+        noisy, target, sigma, conditions, reader = lesson(learner, batch, task, vocabulary, generator)
         if not stage.video:
             conditions = replace(conditions, interaction=UNIMODAL)
         with torch.autocast(torch.device(loop.device).type, torch.bfloat16):
-            velocity = learner.model(noisy, sigma * MAX_TIMESTEP, conditions, attention=attend)
+            velocity = learner.model(noisy, sigma * MAX_TIMESTEP, conditions, attention=reader)
         found = losses(velocity, target, sigma, batch.mask, config)
+        if reader.said.any():
+            found["reading"] = reader.loss()
         first, last = stage.mask
         share = (step - start) / (stage.steps - start)
-        weights = {"video": 1.0 if stage.video else 0.0, "audio": 1.0, "mask": first + (last - first) * share}
+        mask = first + (last - first) * share
+        weights = {"video": float(stage.video), "audio": 1.0, "mask": mask, "reading": READING}
         total = sum(weights[key] * value for key, value in found.items())
         return {"loss": total, **{f"{key}": value for key, value in found.items()}}
 

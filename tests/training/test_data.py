@@ -37,6 +37,7 @@ def test_a_batch_holds_the_clips_as_the_model_sees_them(folder, vae):
         clip = clips[text + caption]
         seen.add(text + caption)
         assert batch.reference_text[row] == clip.reference_text
+        assert batch.word_times[row] == [list(times) for times in clip.word_times]
         torch.testing.assert_close(batch.audio[row], driving_tokens(data.sound(clip.waveform))[0], atol=5e-3, rtol=0)
         expected = data.encode(vae, torch.from_numpy(clip.frames))[0]
         torch.testing.assert_close(batch.video[row], expected, atol=1e-2, rtol=0)

@@ -12,11 +12,12 @@ from training.model import (
     MIX,
     STAGES,
     Learner,
-    attend,
+    Reader,
     choose,
     lesson,
     losses,
     optimizers,
+    reading,
     speech_ids,
     times,
     written,
@@ -54,6 +55,7 @@ def batch() -> Batch:
         ["one two", "three", "six nine"],
         ["a man", "a woman", "a man"],
         ["yes", "hello", "zero"],
+        [[(0.1, 0.4), (0.5, 0.9)], [(0.2, 0.6)], [(0.1, 0.5), (0.5, 0.9)]],
     )
 
 
@@ -61,7 +63,7 @@ def batch() -> Batch:
     ("task", "clean"), [("joint", (1, 0)), ("voice", (1, 0)), ("dubbing", (5, 0)), ("audio-driven", (1, 106))]
 )
 def test_lessons_are_noise_at_one_time_beside_what_is_given(learner, batch, task, clean):
-    noisy, target, sigma, conditions = lesson(learner, batch, task, WORDS, seeded(5))
+    noisy, target, sigma, conditions, _ = lesson(learner, batch, task, WORDS, seeded(5))
     assert (noisy.clean_video, noisy.clean_audio) == clean == (target.clean_video, target.clean_audio)
     k, n = clean
     assert torch.equal(noisy.video[:, :, :k], batch.video[:, :, :k])
@@ -83,10 +85,14 @@ def test_a_continuation_is_given_whole_latents_and_their_sound(learner, batch):
 
 def test_speech_is_left_out_but_not_what_the_voice_says(batch):
     told = torch.tensor([True, False, True])
-    plain, voiced = (speech_ids(batch, told, voice, WORDS, seeded()) for voice in (False, True))
+    (plain, places), (voiced, later) = (speech_ids(batch, told, voice, WORDS, seeded()) for voice in (False, True))
     assert (plain[1] == -1).all() and (plain[0] != -1).any()
     said = "".join(WORDS.entries[i] for i in voiced[0].tolist() if i >= 0).lower().replace(",", "").replace(".", "")
     assert said == "yes one two"
+    assert not places[1] and not later[1]
+    for ids, words in ((plain, places), (voiced, later)):
+        found = ["".join(WORDS.entries[i] for i in ids[0, a:b].tolist()).lower().strip(",.") for a, b in words[0]]
+        assert found == ["one", "two"]
     kept = "".join(WORDS.entries[i] for i in voiced[1].tolist() if i >= 0).lower().strip(" .")
     assert kept == "hello"
 
@@ -100,7 +106,7 @@ def test_texts_are_written_in_several_ways():
 def test_times_cover_the_range_and_prefer_noise():
     sigma = torch.cat([times(8, seeded(seed)) for seed in range(500)])
     assert sigma.min() > 0 and sigma.max() <= 1
-    assert sigma.median() == pytest.approx(0.75, abs=0.02)  # shift 3 of one half
+    assert sigma.median() == pytest.approx(5 / 6, abs=0.02)  # shift 5 of one half
 
 
 def test_losses_count_what_is_not_given_and_clean_errors():
@@ -127,9 +133,9 @@ def test_a_step_reaches_every_part_that_its_task_uses(learner, batch):
             aligner.o.weight.fill_(0.01)
         learner.model.head.head.weight.fill_(0.01)
         learner.model.head_audio.head.weight.fill_(0.01)
-    noisy, target, sigma, conditions = lesson(learner, batch, "voice", WORDS, seeded(1))
+    noisy, target, sigma, conditions, reader = lesson(learner, batch, "voice", WORDS, seeded(1))
     conditions = replace(conditions, interaction=type(conditions.interaction)())
-    velocity = learner.model(noisy, sigma * 1000, conditions, attention=attend)
+    velocity = learner.model(noisy, sigma * 1000, conditions, attention=reader)
     sum(losses(velocity, target, sigma, batch.mask, TINY).values()).backward()
     idle = [name for name, p in learner.named_parameters() if p.grad is None or not p.grad.any()]
     assert idle == ["model.audio_padding"]
@@ -137,7 +143,7 @@ def test_a_step_reaches_every_part_that_its_task_uses(learner, batch):
 
 def test_the_audio_branch_learns_alone(learner, batch):
     """Without pictures it is told, and says, the same as beside a video that it does not see."""
-    noisy, _, sigma, conditions = lesson(learner, batch, "joint", WORDS, seeded())
+    noisy, _, sigma, conditions, _ = lesson(learner, batch, "joint", WORDS, seeded())
     alone = replace(conditions, interaction=UNIMODAL)
     none = torch.zeros(len(batch.text), *NO_PICTURES)
     small = replace(alone, reference_image=none)
@@ -153,11 +159,25 @@ def test_every_weight_is_changed_by_one_optimizer(learner):
     assert any(weight is learner.model.blocks[0].ffn[0].weight for weight in muon.param_groups[0]["params"])
 
 
-def test_plain_attention_is_attention():
-    q, k, v = (torch.randn(2, n, 12, generator=seeded(n)) for n in (5, 7, 8))
-    k = k[:, :7]
-    v = v[:, :7]
-    torch.testing.assert_close(attend(q, k, v, 3), scaled_dot_product(q, k, v, 3))
+def test_what_is_being_said_is_known_by_the_word(batch):
+    said = reading(batch, [[(0, 3), (4, 7)], [], [(2, 5), (6, 10)]], 12)
+    assert said.shape == (3, 106, 12) and not said[1].any()
+    assert said[0, 20].nonzero().flatten().tolist() == [0, 1, 2] and not said[0, 45].any()
+    assert said[2, 49].nonzero().flatten().tolist() == [2, 3, 4]
+    assert said[2, 50].nonzero().flatten().tolist() == [6, 7, 8, 9]
+
+
+def test_reading_is_attention_and_costs_what_looks_elsewhere():
+    q, k, v = (torch.randn(2, n, 12, generator=seeded(n)) for n in (5, 7, 7))
+    said = torch.zeros(2, 3, 7, dtype=torch.bool)  # of the last three of five tokens
+    said[0, 1, 2:4] = said[1, 2, 6] = True
+    reader = Reader(said, 5)
+    torch.testing.assert_close(reader(q, k, v, 3), scaled_dot_product(q, k, v, 3))
+    reader(q, k[:, :5], v[:, :5], 3)  # another attention
+    weights = ((q.unflatten(-1, (3, 4)).transpose(1, 2) @ k.unflatten(-1, (3, 4)).permute(0, 2, 3, 1)) / 2).softmax(-1)
+    mean = weights.mean(dim=1)
+    expected = -(mean[0, 3, 2:4].sum().log() + mean[1, 4, 6].log()) / 2
+    torch.testing.assert_close(reader.loss(), expected)
 
 
 def test_tasks_come_as_often_as_the_paper_has_them():
