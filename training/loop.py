@@ -12,6 +12,7 @@ from pathlib import Path
 from time import monotonic
 
 import torch
+import torch.distributed as distributed
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.swa_utils import AveragedModel
@@ -27,6 +28,8 @@ CLIP = 1.0  # norm of the gradient
 @dataclass(frozen=True)
 class Loop:
     """Where a training keeps itself, and how often.
+
+    Several processes that have joined by `torch.distributed` learn together: each from its own part of every step.
 
     folder: holds NAME.pt (all that is needed to go on), NAME.jsonl and NAME.png (the losses) for each part
     """
@@ -54,7 +57,7 @@ class Loop:
         start = self._read(name, {"model": model, "averaged": averaged, **numbered(optimizers)})
         sums: dict[str, float] = {}
         since, done = monotonic(), 0
-        bar = tqdm(range(start, steps), desc=name, unit="step", initial=start, total=steps, mininterval=10)
+        bar = tqdm(range(start, steps), desc=name, unit="step", initial=start, total=steps, mininterval=10, disable=rank() > 0)
         for step in bar:
             for optimizer, highest in zip(optimizers, rates, strict=True):
                 for group, rate in zip(optimizer.param_groups, highest, strict=True):
@@ -62,6 +65,7 @@ class Loop:
             values = losses(step)
             model.zero_grad(set_to_none=True)
             values["loss"].backward()
+            share_gradients(model)
             norm = nn.utils.clip_grad_norm_(model.parameters(), CLIP)
             if not torch.isfinite(norm):
                 raise ValueError(f"{name}: the gradient of step {step} is not finite: lower the learning rate")
@@ -93,12 +97,35 @@ class Loop:
     def _write(
         self, name: str, parts: Mapping[str, nn.Module | Optimizer], step: int, means: dict[str, float], seconds: float
     ) -> None:
+        if rank():
+            return
         unfinished = self.folder / f"{name}.pt.unfinished"
         torch.save({"step": step, **{key: part.state_dict() for key, part in parts.items()}}, unfinished)
         with (self.folder / f"{name}.jsonl").open("a") as log:
             print(json.dumps({"step": step, "seconds a step": round(seconds, 4), **means}), file=log)
         os.replace(unfinished, self.folder / f"{name}.pt")
         draw_curves(self.folder / f"{name}.jsonl")
+
+
+def rank() -> int:
+    """Which of the processes that learn together this is."""
+    return distributed.get_rank() if distributed.is_initialized() else 0
+
+
+def share_gradients(model: nn.Module) -> None:
+    """The mean of the gradients of all processes that learn together, zero where a part was not used."""
+    if not distributed.is_initialized():
+        return
+    for parameter in model.parameters():
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    together = nn.utils.parameters_to_vector(parameter.grad for parameter in model.parameters())
+    distributed.all_reduce(together)
+    together /= distributed.get_world_size()
+    start = 0
+    for parameter in model.parameters():
+        parameter.grad.copy_(together[start : start + parameter.numel()].view_as(parameter))
+        start += parameter.numel()
 
 
 def numbered(optimizers: Sequence[Optimizer]) -> dict[str, Optimizer]:

@@ -24,7 +24,7 @@ from uniavgen_core.tiny.config import TINY
 from uniavgen_core.types import UNIMODAL, AVLatent, Conditions, Velocity
 
 from .data import Batch, Dataset
-from .loop import WEIGHT_DECAY, Loop, adam
+from .loop import WEIGHT_DECAY, Loop, adam, rank
 
 TOKENS = 1700  # latents times 16 and audio tokens of a batch together, about
 SHIFT = 5.0  # times are drawn as a schedule of that shift has them: more near the noise
@@ -54,8 +54,8 @@ class Stage:
 MIX = {"joint": 4, "voice": 1, "continuation": 1, "dubbing": 2, "audio-driven": 2}
 STAGES = (
     Stage(4500, {"joint": 2, "voice": 1}, {33: 0.6, 57: 0.1, 81: 0.3}, video=False),
-    Stage(5500, {"joint": 1}, {33: 0.4, 57: 0.3, 81: 0.3}, mask=(0.1, 0.07)),
-    Stage(10500, MIX, {33: 0.3, 57: 0.2, 81: 0.5}, mask=(0.07, 0.0)),
+    Stage(5200, {"joint": 1}, {33: 0.4, 57: 0.3, 81: 0.3}, mask=(0.1, 0.07)),
+    Stage(8400, MIX, {33: 0.3, 57: 0.2, 81: 0.5}, mask=(0.07, 0.0)),
 )
 RATE = 0.01
 LARGE = 96  # rows and columns of a matrix that Muon changes
@@ -127,7 +127,7 @@ def written(text: str, generator: torch.Generator) -> str:
 def speech_ids(
     batch: Batch, told: Tensor, voice: bool, vocabulary: Vocabulary, generator: torch.Generator
 ) -> tuple[Tensor, list[list[tuple[int, int]]]]:
-    """Ids [N, M] of what is said, and where each of its words stands; where not ``told``, of what the voice says alone."""
+    """Ids [N, M] of what is said, and where its words stand; where not ``told``, of what the voice says alone."""
     rows, places = [], []
     for text, reference, whole in zip(batch.text, batch.reference_text, told.tolist(), strict=True):
         text, reference = written(text, generator), written(reference, generator)
@@ -252,6 +252,7 @@ def train(
         index = next(i for i, end in enumerate(ends) if step < end)
         stage, start = stages[index], ends[index - 1] if index else 0
         frames, task = choose(stage.lengths, generator), choose(stage.tasks, generator)
+        generator.manual_seed(generator.initial_seed() + 1_000_000_007 * rank())
         length = ClipLength(frames)
         count = max(1, TOKENS // (length.latents * 16 * stage.video + length.tokens))
         batch = (data if stage.video else sounds).sample(frames, count, generator).to(loop.device)

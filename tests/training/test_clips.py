@@ -28,6 +28,8 @@ def test_everything_has_its_length(frames: int, split: str) -> None:
     assert 0.8 * 24_000 <= len(clip.reference_waveform) <= 1.5 * 24_000 + 240
     assert len(clip.reference_waveform) % 240 == 0
     assert len(clip.word_starts) == len(clip.text.split()) >= 1
+    for start, (begin, end) in zip(clip.word_starts, clip.word_times, strict=True):
+        assert start == begin < end <= clip.phonemes[-1].end
     assert clip.phonemes[0].start == pytest.approx(clip.word_starts[0])
     assert clip.phonemes[-1].end <= frames / 16
 
