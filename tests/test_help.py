@@ -1,0 +1,69 @@
+"""Every node is explained in English and in Chinese: help pages and translations. What they say is in tests/host."""
+
+from __future__ import annotations
+
+import json
+import re
+from itertools import product
+from typing import Any
+
+import pytest
+from interface import RECORD, ROOT, present
+
+LANGUAGES = ("en", "zh")
+PAGES = {"en": "{}.md", "zh": "{}/zh.md"}
+SECTIONS = {
+    "en": ("## Inputs", "## Outputs", "## Example", "## When it refuses"),
+    "zh": ("## 输入", "## 输出", "## 示例", "## 报错时怎么办"),
+}
+HAN = re.compile("[\u4e00-\u9fff]")
+BOTH = list(product(LANGUAGES, present()))
+
+
+def locale(language: str, file: str = "nodeDefs") -> dict[str, Any]:
+    return json.loads((ROOT / "locales" / language / f"{file}.json").read_text("utf-8"))
+
+
+def page(language: str, node: str) -> str:
+    return (ROOT / "web/docs" / PAGES[language].format(node)).read_text("utf-8")
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_node_and_nothing_else(language):
+    assert set(locale(language)) == set(present())
+    pages = {path.relative_to(ROOT / "web/docs").as_posix() for path in (ROOT / "web").rglob("*.*")}
+    assert pages == {PAGES[language].format(node) for language, node in BOTH}
+    assert set(locale(language, "main")["dataTypes"]) == {"UNIAVGEN_VOCODER"}
+
+
+@pytest.mark.parametrize(("language", "node"), BOTH)
+def test_every_input_output_and_choice_has_its_words(language, node):
+    recorded, words = RECORD[node], locale(language)[node]
+    assert words["display_name"] and words["description"]
+    assert list(words["inputs"]) == list(recorded["inputs"])
+    assert list(words["outputs"]) == [str(i) for i in range(len(recorded["outputs"]))]
+    for texts in (*words["inputs"].values(), *words["outputs"].values()):
+        assert texts["name"] and texts["tooltip"]
+        assert language == "en" or HAN.search(texts["tooltip"])
+    for name, choices in recorded["choices"].items():
+        assert list(words["inputs"][name].get("options", {})) in (choices, [])  # none where files are chosen
+
+
+@pytest.mark.parametrize(("language", "node"), BOTH)
+def test_names_and_descriptions_hold_no_sign_of_the_front_ends_messages(language, node):
+    """It reads { } @ and | in them as placeholders, links and plurals."""
+    words = locale(language)[node]
+    assert not re.search(r"[{}@|]", words["display_name"] + words["description"])
+
+
+@pytest.mark.parametrize(("language", "node"), BOTH)
+def test_help_page_tells_everything(language, node):
+    """What it does, each input and output, an example, and what to do when it refuses."""
+    text, words = page(language, node), locale(language)[node]
+    assert text.startswith(f"# {words['display_name']}\n")
+    assert [line for line in text.splitlines() if line.startswith("## ")] == list(SECTIONS[language])
+    inputs, outputs = text.split("## ")[1:3]
+    assert re.findall(r"^\| `(\w+)`", inputs, re.MULTILINE) == list(words["inputs"])
+    rows = re.findall(r"^\| ([^|`]+) \|", outputs, re.MULTILINE)[1:]
+    assert [row for row in rows if "---" not in row] == [output["name"] for output in words["outputs"].values()]
+    assert not [line for line in text.splitlines() if len(line) > 120 and not line.startswith("|")]
