@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from host.hosts import Host, run_inside
 from host.test_workflows import to_api, widget_names
-from interface import RECORD, ROOT, present, replaced
+from interface import RECORD, ROOT, present
 
 FIRST = ROOT / "tests/data/first_workflow"
 
@@ -44,20 +44,11 @@ def test_node_is_as_recorded(server, node):
     assert all(set(choices[1][name]) <= set(choices[0][name]) for name in choices[1])
 
 
-@pytest.mark.parametrize("entry", replaced(), ids=lambda entry: entry["old_node_id"])
-def test_what_is_gone_is_replaced_whole(server, entry):
-    """Every recorded input and output of the old node goes somewhere in the new one."""
-    old, new = RECORD[entry["old_node_id"]], RECORD[entry["new_node_id"]]
-    assert {way["old_id"] for way in entry["input_mapping"] if "old_id" in way} == set(old["inputs"])
-    assert {way["new_id"] for way in entry["input_mapping"]} <= set(new["inputs"])
-    assert {way["old_idx"] for way in entry["output_mapping"]} == set(range(len(old["outputs"])))
-
-
 def test_the_host_is_told_what_is_replaced(host: Host, tmp_path: Path):
     """A prompt with an old name, given to the host's own table; one that has no table is told nothing."""
-    told = run_inside(host, tmp_path, "replaced_process.py")
-    assert told == (["UniAVGenSchedule", {"steps": 7, "shift": 5.0}] if told else None)
-    assert bool(told) == (host.path / "app/node_replace_manager.py").is_file()
+    has_table = (host.path / "app/node_replace_manager.py").is_file()
+    expected = ["UniAVGenSchedule", {"steps": 7, "shift": 5.0}] if has_table else None
+    assert run_inside(host, tmp_path, "replaced_process.py") == expected
 
 
 def test_the_first_workflow_in_the_browser(server):
