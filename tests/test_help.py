@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
+from functools import lru_cache
 from itertools import product
 from typing import Any
 
@@ -67,3 +69,27 @@ def test_help_page_tells_everything(language, node):
     rows = re.findall(r"^\| ([^|`]+) \|", outputs, re.MULTILINE)[1:]
     assert [row for row in rows if "---" not in row] == [output["name"] for output in words["outputs"].values()]
     assert not [line for line in text.splitlines() if len(line) > 120 and not line.startswith("|")]
+
+
+@lru_cache(maxsize=1)
+def sentences() -> str:
+    """All texts in the code, one a line; what is put into them is a dot."""
+    found = []
+    for path in (*ROOT.glob("nodes/*.py"), *ROOT.glob("uniavgen_core/**/*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                found.append("".join(part.value if isinstance(part, ast.Constant) else "." for part in node.values))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(node.value)
+    return "\n".join(found)
+
+
+@pytest.mark.parametrize(("language", "node"), BOTH)
+def test_quoted_sentences_are_the_programs(language, node):
+    """The longest piece of each between what is put in: numbers, names and lists."""
+    section = page(language, node).split("## ")[-1]
+    rows = re.findall(r"^\| ([^|]+) \| [^|]+ \|$", section, re.MULTILINE)[1:]
+    assert rows
+    for quote in (quote for row in rows for quote in re.split(", or: |，或 ", row)):
+        piece = max(re.split(r"…|\d+(?:\.\d+)?", quote), key=len).strip()
+        assert piece in sentences(), quote
