@@ -13,12 +13,16 @@ from .long import UniAVGenLongSampler
 from .lora import UniAVGenLora
 from .mux import UniAVGenMux
 from .preview import UniAVGenFaceMaskOverlay, UniAVGenMelPicture
+from .replaced import register_replaced
 from .sample import UniAVGenGuider, UniAVGenJointSampler, UniAVGenSchedule
 from .vocoder import LoadUniAVGenVocoder
 
 
 class UniAVGenExtension(ComfyExtension):
     """The nodes, in the order of the way of the data."""
+
+    async def on_load(self) -> None:
+        await register_replaced()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         register_folders()

@@ -25,6 +25,7 @@ from .adapter_conditioning import IMAGE, INTERACTION, VOICE, script_of, with_val
 from .adapter_latent import GAIN, parts, to_host
 from .adapter_video import HostVae, Source, open_video, sound_of
 from .checks import verdict
+from .search import searched_as
 
 
 class UniAVGenConditions(io.ComfyNode):
@@ -37,10 +38,20 @@ class UniAVGenConditions(io.ComfyNode):
             description="Puts what is given beside the texts and makes the latent of video and sound to fill. What is "
             "connected decides the task: a picture alone (joint), a voice, driving audio, a video to dub, or an "
             "earlier clip to continue.",
+            **searched_as(
+                "lip sync, talking head, talking photo, audio driven, A2V, dub, dubbing, V2A, "
+                "video to audio, voice clone, voice cloning, extend video, 对口型, 数字人, 配音, 声音克隆"
+            ),
             inputs=[
-                io.Conditioning.Input("positive", tooltip="From 'UniAVGen Text Encode'."),
-                io.Conditioning.Input("negative", tooltip="From 'UniAVGen Text Encode'."),
-                io.Vae.Input("vae", tooltip="Wan2.2 VAE, or the tiny model's own VAE."),
+                io.Conditioning.Input(
+                    "positive", tooltip="Caption and speech, from 'UniAVGen Text Encode'; what is given is added."
+                ),
+                io.Conditioning.Input(
+                    "negative", tooltip="The empty texts, from 'UniAVGen Text Encode'; what is given is added."
+                ),
+                io.Vae.Input(
+                    "vae", tooltip="Turns given pictures into latents: wan2.2_vae, or the tiny model's own VAE."
+                ),
                 io.Image.Input(
                     "reference_image",
                     optional=True,

@@ -10,6 +10,7 @@ from ..uniavgen_core.geometry import HOP_LENGTH, SAMPLE_RATE, ClipLength
 from ..uniavgen_core.video.mux import fit_sound
 from .adapter_latent import GAIN, parts
 from .load import VocoderSocket
+from .search import searched_as
 
 
 class UniAVGenVocosDecode(io.ComfyNode):
@@ -20,13 +21,15 @@ class UniAVGenVocosDecode(io.ComfyNode):
             display_name="UniAVGen Vocos Decode",
             category="UniAVGen",
             description="Turns the sound of a latent into a waveform at 24 kHz, as long as its pictures.",
+            **searched_as("vocoder decode, audio decode, mel to audio, latent to audio"),
             inputs=[
-                io.Latent.Input("latent", tooltip="An AV LATENT, or the latent of a mel alone."),
+                io.Latent.Input("latent", tooltip="What becomes sound: an AV LATENT, or the latent of a mel alone."),
                 VocoderSocket.Input(
-                    "vocoder", tooltip="From 'Load UniAVGen Vocoder'; 'Load UniAVGen' has the tiny model's."
+                    "vocoder",
+                    tooltip="How it sounds: from 'Load UniAVGen Vocoder'; the tiny model's is in 'Load UniAVGen'.",
                 ),
             ],
-            outputs=[io.Audio.Output(display_name="AUDIO", tooltip="24 kHz.")],
+            outputs=[io.Audio.Output(display_name="AUDIO", tooltip="The sound, 24 kHz, mono.")],
         )
 
     @classmethod

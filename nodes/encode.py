@@ -11,6 +11,7 @@ from ..uniavgen_core.text.script import Script
 from ..uniavgen_core.text.speech import LANGUAGES
 from .adapter_conditioning import SCRIPT, SPEECH, Conditioning, with_values
 from .files import released_vocabulary
+from .search import searched_as
 
 log = logging.getLogger(__name__)
 
@@ -24,13 +25,17 @@ class UniAVGenTextEncode(io.ComfyNode):
             category="UniAVGen",
             description="Encodes what is seen (caption), what is said (speech) and what a reference voice says before "
             "it (transcript). The negative has caption and speech empty.",
+            **searched_as("prompt, script, dialogue, text to speech, TTS, 提示词, 台词"),
             inputs=[
-                io.Clip.Input("clip", tooltip="umT5-xxl from 'Load CLIP' (type wan), or the tiny model's own CLIP."),
+                io.Clip.Input(
+                    "clip",
+                    tooltip="Reads the caption: umT5-xxl from 'Load CLIP' (type wan), or the tiny model's own CLIP.",
+                ),
                 io.String.Input(
                     "caption",
                     multiline=True,
                     default="A person looks into the camera and speaks.",
-                    tooltip="What is seen: the person, the expression, the place. May be empty.",
+                    tooltip="What is seen and how it moves: the person, the expression, the place. May be empty.",
                 ),
                 io.String.Input(
                     "speech",

@@ -14,14 +14,34 @@ AUTO, NO_LAYER = "auto", ("none", "-1", "")
 
 def schedule_inputs() -> list[io.Input]:
     return [
-        io.Int.Input("steps", default=STEPS, min=1, max=1000, tooltip=f"Sampling steps. The release uses {STEPS}."),
+        io.Int.Input(
+            "steps",
+            default=STEPS,
+            min=1,
+            max=1000,
+            tooltip=f"Sampling steps: more take longer and leave less error. The release uses {STEPS}.",
+        ),
         io.Float.Input(
             "shift",
             default=SHIFT,
             min=0.01,
             max=100.0,
             step=0.01,
-            tooltip=f"How far the steps lean towards noise; 1 is even. The release uses {SHIFT:g}.",
+            tooltip="How far the steps lean towards noise: higher spends more of them on the coarse shape, "
+            f"lower on details; 1 is even. The release uses {SHIFT:g}.",
+        ),
+    ]
+
+
+def told_inputs() -> list[io.Input]:
+    """The two conditionings of a run."""
+    return [
+        io.Conditioning.Input(
+            "positive", tooltip="What is to be seen and heard, with all that is given; from 'UniAVGen Conditions'."
+        ),
+        io.Conditioning.Input(
+            "negative",
+            tooltip="What guidance leads away from: the same without caption and speech; from 'UniAVGen Conditions'.",
         ),
     ]
 
@@ -29,10 +49,11 @@ def schedule_inputs() -> list[io.Input]:
 def sampling_inputs() -> list[io.Input]:
     """What a node that samples takes, but for the guidance."""
     return [
-        io.Model.Input("model", tooltip="From 'Load UniAVGen'."),
-        io.Conditioning.Input("positive", tooltip="From 'UniAVGen Conditions'."),
-        io.Conditioning.Input("negative", tooltip="From 'UniAVGen Conditions'."),
-        io.Latent.Input("latent", tooltip="The AV LATENT of 'UniAVGen Conditions'."),
+        io.Model.Input("model", tooltip="What draws the clip: from 'Load UniAVGen', with LoRAs if you like."),
+        *told_inputs(),
+        io.Latent.Input(
+            "latent", tooltip="The clip to fill, with what is given: the AV LATENT of 'UniAVGen Conditions'."
+        ),
         io.Int.Input(
             "seed",
             default=0,
@@ -46,7 +67,7 @@ def sampling_inputs() -> list[io.Input]:
             "sampler",
             options=comfy.samplers.SAMPLER_NAMES,
             default="euler",
-            tooltip="How ComfyUI takes the steps. The release uses euler.",
+            tooltip="How ComfyUI takes the steps; some compute a step twice or add noise. The release uses euler.",
         ),
     ]
 
@@ -56,10 +77,18 @@ def guidance_inputs() -> list[io.Input]:
     share = {"min": 0.0, "max": 1.0, "step": 0.01}
     return [
         io.Float.Input(
-            "s_v", default=RELEASE.scale_video, **strength, tooltip="Guidance strength for the video; 1 is none."
+            "s_v",
+            default=RELEASE.scale_video,
+            **strength,
+            tooltip="How strongly texts and sound lead the pictures; 1 is no guidance. With both strengths at "
+            f"1 a step takes about half the time. The release uses {RELEASE.scale_video:g}.",
         ),
         io.Float.Input(
-            "s_a", default=RELEASE.scale_audio, **strength, tooltip="Guidance strength for the sound; 1 is none."
+            "s_a",
+            default=RELEASE.scale_audio,
+            **strength,
+            tooltip="How strongly texts and pictures lead the sound; 1 is no guidance. "
+            f"The release uses {RELEASE.scale_audio:g}.",
         ),
         io.Float.Input(
             "start",
@@ -83,7 +112,8 @@ def guidance_inputs() -> list[io.Input]:
             "outside",
             options=[outside.value for outside in Outside],
             default=RELEASE.outside.value,
-            tooltip="Outside the interval: plain guidance, with the interaction left on (release), or none (paper).",
+            tooltip="Outside the interval: plain guidance, with the interaction left on (release), or none (paper), "
+            "which saves a pass in those steps.",
         ),
         io.String.Input(
             "skip_layer",

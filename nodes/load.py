@@ -14,6 +14,7 @@ from .adapter_tiny import TinyClip, TinyVae, preview_colours
 from .adapter_weights import read_file
 from .download import LICENCES, USUAL_SIZE, published_model
 from .files import PUBLISHED, TINY, model_choices, model_path
+from .search import searched_as
 
 VocoderSocket = io.Custom("UNIAVGEN_VOCODER")
 
@@ -33,6 +34,7 @@ class LoadUniAVGen(io.ComfyNode):
             display_name="Load UniAVGen",
             category="UniAVGen",
             description="Loads the joint video and audio model. The built-in tiny model brings all other parts along.",
+            **searched_as("talking head, talking avatar, joint audio video, load checkpoint, 数字人, 音视频生成"),
             inputs=[
                 io.Combo.Input(
                     "file",
@@ -45,8 +47,8 @@ class LoadUniAVGen(io.ComfyNode):
                     "weight_dtype",
                     options=list(WEIGHT_DTYPES),
                     default="default",
-                    tooltip="Number format of the weights in memory. Default lets ComfyUI choose; fp8 halves the "
-                    "memory of bf16 and costs some accuracy.",
+                    tooltip="Number format of the weights in memory. default lets ComfyUI choose; fp32 takes twice "
+                    "the memory of bf16; fp8 takes half of it and costs some accuracy.",
                 ),
                 io.Boolean.Input(
                     "download",
@@ -57,10 +59,18 @@ class LoadUniAVGen(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Model.Output(display_name="MODEL", tooltip="The joint model."),
-                io.Clip.Output(display_name="CLIP", tooltip="Caption encoder of the tiny model."),
-                io.Vae.Output(display_name="VAE", tooltip="Video autoencoder of the tiny model."),
-                VocoderSocket.Output(display_name="vocoder", tooltip="Vocoder of the tiny model."),
+                io.Model.Output(
+                    display_name="MODEL", tooltip="The joint model, for a sampler, a guider or a LoRA loader."
+                ),
+                io.Clip.Output(
+                    display_name="CLIP", tooltip="Caption encoder of the tiny model; other files bring none."
+                ),
+                io.Vae.Output(
+                    display_name="VAE", tooltip="Video autoencoder of the tiny model; other files bring none."
+                ),
+                VocoderSocket.Output(
+                    display_name="vocoder", tooltip="Vocoder of the tiny model; other files bring none."
+                ),
             ],
         )
 

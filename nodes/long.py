@@ -34,6 +34,7 @@ from .checks import verdict
 from .condition import check_vae
 from .inputs import check_guidance, guidance_inputs, read_guidance, sampling_inputs
 from .sample import run
+from .search import searched_as
 
 
 class UniAVGenLongSampler(io.ComfyNode):
@@ -45,6 +46,7 @@ class UniAVGenLongSampler(io.ComfyNode):
             category="UniAVGen",
             description="The Joint Sampler for clips longer than the model was trained on: window by window, each "
             "going on from the end of the one before and saying its part of the speech.",
+            **searched_as("long video, sliding window, context windows, 长视频"),
             inputs=[
                 *sampling_inputs(),
                 *guidance_inputs(),
@@ -55,14 +57,16 @@ class UniAVGenLongSampler(io.ComfyNode):
                     min=5,
                     max=4097,
                     step=4,
-                    tooltip="Frames made at a time, 4n + 1. The model was trained on 81.",
+                    tooltip="Frames made at a time, 4n + 1: more take more memory and leave fewer seams. The model was "
+                    "trained on 81.",
                 ),
                 io.Int.Input(
                     "overlap",
                     default=OVERLAP,
                     min=1,
                     max=1024,
-                    tooltip="Latents of the window before that the next one goes on from; n are 4n - 3 frames.",
+                    tooltip="Latents of the window before that the next one goes on from; n are 4n - 3 frames. "
+                    "More hold the windows together better, and make more of them.",
                 ),
             ],
             outputs=[

@@ -10,6 +10,7 @@ from comfy_api.latest import io
 
 from .adapter_lora import add_lora
 from .adapter_model import config_of_model
+from .search import searched_as
 
 REFUSE, LEAVE_OUT = "refuse", "leave out"
 SHOWN = 5
@@ -24,16 +25,19 @@ class UniAVGenLora(io.ComfyNode):
             category="UniAVGen",
             description="Adds a LoRA made for Wan2.2-5B (the video branch) or for UniAVGen, whatever the trainer calls "
             "the layers. ComfyUI's own LoRA loaders take those that begin with diffusion_model. or lora_unet_.",
+            **searched_as("lora, wan2.2 lora, load lora"),
             inputs=[
-                io.Model.Input("model", tooltip="From 'Load UniAVGen'."),
-                io.Combo.Input("lora", options=lora_choices(), tooltip="A .safetensors file in models/loras."),
+                io.Model.Input("model", tooltip="What the LoRA is added to, from 'Load UniAVGen'; it stays unchanged."),
+                io.Combo.Input(
+                    "lora", options=lora_choices(), tooltip="The file that is added: .safetensors in models/loras."
+                ),
                 io.Float.Input(
                     "strength",
                     default=1.0,
                     min=-100.0,
                     max=100.0,
                     step=0.01,
-                    tooltip="How much of it is added; negative takes it away.",
+                    tooltip="How much of it is added: 1 as it was trained, 0 nothing; negative takes it away.",
                 ),
                 io.Combo.Input(
                     "unknown_keys",
@@ -44,7 +48,7 @@ class UniAVGenLora(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Model.Output(display_name="MODEL", tooltip="With the LoRA."),
+                io.Model.Output(display_name="MODEL", tooltip="The model with the LoRA."),
                 io.String.Output(display_name="left out", tooltip="Keys of the file that change nothing, one a line."),
             ],
         )

@@ -20,6 +20,7 @@ from .adapter_latent import to_core
 from .adapter_output import DubbedVideo, ExactVideo
 from .adapter_video import FromFile, open_video
 from .checks import verdict
+from .search import searched_as
 
 NTSC = tuple(Fraction(1000 * whole, 1001) for whole in (24, 30, 48, 60, 120))
 
@@ -33,13 +34,17 @@ class UniAVGenMux(io.ComfyNode):
             category="UniAVGen",
             description="Joins pictures and sound. The sound is cut or filled up with silence to the pictures' length. "
             "With a source, its own pictures stay as they are: size, rate and quality.",
+            **searched_as("combine audio and video, add audio to video, create video, dub, voice over, 合成视频"),
             inputs=[
                 io.Image.Input(
                     "images",
                     optional=True,
-                    tooltip="The pictures, from 'VAE Decode'. Not needed with a source.",
+                    tooltip="What is seen, from 'VAE Decode'. Not used with a source.",
                 ),
-                io.Audio.Input("audio", tooltip="The sound, from 'UniAVGen Vocos Decode'."),
+                io.Audio.Input(
+                    "audio",
+                    tooltip="What is heard, from 'UniAVGen Vocos Decode'; cut or filled up to the pictures' length.",
+                ),
                 io.Float.Input(
                     "fps",
                     default=float(VIDEO_FPS),
@@ -72,7 +77,9 @@ class UniAVGenMux(io.ComfyNode):
                     tooltip="With an earlier clip: the AV LATENT of the new one, which tells how much it repeats.",
                 ),
             ],
-            outputs=[io.Video.Output(display_name="VIDEO", tooltip="For 'Save Video'.")],
+            outputs=[
+                io.Video.Output(display_name="VIDEO", tooltip="Pictures and sound of one length, for 'Save Video'.")
+            ],
         )
 
     @classmethod

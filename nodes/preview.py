@@ -10,6 +10,7 @@ from torch.nn.functional import interpolate
 from ..uniavgen_core.audio.mel import denormalize
 from ..uniavgen_core.audio.picture import mel_picture
 from .decode import sound_of
+from .search import searched_as
 
 TINT = (1.0, 0.25, 0.0)
 
@@ -22,11 +23,17 @@ class UniAVGenFaceMaskOverlay(io.ComfyNode):
             display_name="UniAVGen Face Mask Overlay",
             category="UniAVGen",
             description="Tints the pictures where a mask is set, for example where the model saw the face.",
+            **searched_as("preview mask, show face mask"),
             inputs=[
-                io.Image.Input("images", tooltip="The pictures, from 'VAE Decode'."),
+                io.Image.Input("images", tooltip="What is tinted, from 'VAE Decode'."),
                 io.Mask.Input("mask", tooltip="A mask for each picture, or one for all: the face mask of a sampler."),
                 io.Float.Input(
-                    "strength", default=0.6, min=0.0, max=1.0, step=0.05, tooltip="How much of a picture is tinted."
+                    "strength",
+                    default=0.6,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="How much the tint covers where the mask is 1: 0 nothing, 1 all.",
                 ),
             ],
             outputs=[io.Image.Output(display_name="IMAGE", tooltip="The tinted pictures.")],
@@ -45,7 +52,10 @@ class UniAVGenMelPicture(io.ComfyNode):
             display_name="UniAVGen Mel Picture",
             category="UniAVGen",
             description="Draws the sound of a latent: time to the right, pitch upwards, loud is bright.",
-            inputs=[io.Latent.Input("latent", tooltip="An AV LATENT, or the latent of a mel alone.")],
+            **searched_as("spectrogram, mel spectrogram, preview audio, 频谱图"),
+            inputs=[
+                io.Latent.Input("latent", tooltip="Whose sound is drawn: an AV LATENT, or the latent of a mel alone.")
+            ],
             outputs=[io.Image.Output(display_name="IMAGE", tooltip="A picture for each sound of the batch.")],
         )
 

@@ -22,7 +22,8 @@ from .adapter_guider import ModalityAwareGuider
 from .adapter_latent import check_masks, check_one_pass, face_mask, parts, paste_given
 from .adapter_model import config_of_model
 from .checks import verdict
-from .inputs import check_guidance, guidance_inputs, read_guidance, sampling_inputs, schedule_inputs
+from .inputs import check_guidance, guidance_inputs, read_guidance, sampling_inputs, schedule_inputs, told_inputs
+from .search import searched_as
 
 
 class UniAVGenSchedule(io.ComfyNode):
@@ -33,8 +34,14 @@ class UniAVGenSchedule(io.ComfyNode):
             display_name="UniAVGen Schedule",
             category="UniAVGen",
             description="The released schedule, for SamplerCustomAdvanced.",
+            **searched_as("sigmas, scheduler"),
             inputs=schedule_inputs(),
-            outputs=[io.Sigmas.Output(display_name="SIGMAS", tooltip="Falling from 1 to 0.")],
+            outputs=[
+                io.Sigmas.Output(
+                    display_name="SIGMAS",
+                    tooltip="The noise left after each step, falling from 1 to 0; for SamplerCustomAdvanced.",
+                )
+            ],
         )
 
     @classmethod
@@ -55,10 +62,10 @@ class UniAVGenGuider(io.ComfyNode):
             category="UniAVGen",
             description="Modality-aware guidance for SamplerCustomAdvanced: one unconditional pass in which video and "
             "sound do not hear each other, and a strength for each.",
+            **searched_as("CFG, guidance, MA-CFG, modality-aware guidance"),
             inputs=[
-                io.Model.Input("model", tooltip="From 'Load UniAVGen'."),
-                io.Conditioning.Input("positive", tooltip="From 'UniAVGen Conditions'."),
-                io.Conditioning.Input("negative", tooltip="From 'UniAVGen Conditions'."),
+                io.Model.Input("model", tooltip="What draws the clip: from 'Load UniAVGen', with LoRAs if you like."),
+                *told_inputs(),
                 *guidance_inputs(),
             ],
             outputs=[io.Guider.Output(display_name="GUIDER", tooltip="For SamplerCustomAdvanced.")],
@@ -85,6 +92,7 @@ class UniAVGenJointSampler(io.ComfyNode):
             category="UniAVGen",
             description="Draws video and sound together: released schedule, modality-aware guidance and a sampler of "
             "ComfyUI in one node.",
+            **searched_as("KSampler, talking head, lip sync, image to video with sound, 对口型, 数字人"),
             inputs=[
                 *sampling_inputs(),
                 *guidance_inputs(),

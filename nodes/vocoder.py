@@ -12,6 +12,7 @@ from .checks import verdict
 from .download import VOCODER, released_vocoder
 from .files import vocoder_choices, vocoder_path
 from .load import VocoderSocket
+from .search import searched_as
 
 
 class LoadUniAVGenVocoder(io.ComfyNode):
@@ -22,6 +23,7 @@ class LoadUniAVGenVocoder(io.ComfyNode):
             display_name="Load UniAVGen Vocoder",
             category="UniAVGen",
             description="Loads what turns the mel into sound: the BigVGAN of the release, or a Vocos.",
+            **searched_as("BigVGAN, Vocos, load vocoder, 声码器"),
             inputs=[
                 io.Combo.Input(
                     "folder",
