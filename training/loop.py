@@ -57,7 +57,9 @@ class Loop:
         start = self._read(name, {"model": model, "averaged": averaged, **numbered(optimizers)})
         sums: dict[str, float] = {}
         since, done = monotonic(), 0
-        bar = tqdm(range(start, steps), desc=name, unit="step", initial=start, total=steps, mininterval=10, disable=rank() > 0)
+        bar = tqdm(
+            range(start, steps), desc=name, unit="step", initial=start, total=steps, mininterval=10, disable=rank() > 0
+        )
         for step in bar:
             for optimizer, highest in zip(optimizers, rates, strict=True):
                 for group, rate in zip(optimizer.param_groups, highest, strict=True):

@@ -157,7 +157,7 @@ def times(count: int, generator: torch.Generator) -> Tensor:
 
 def lesson(
     learner: Learner, batch: Batch, task: str, vocabulary: Vocabulary, generator: torch.Generator
-) -> tuple[AVLatent, AVLatent, Tensor, Conditions, Reader]:
+) -> tuple[AVLatent, AVLatent, Tensor, Conditions, ReadingAttention]:
     """Noisy latent, the velocity to be predicted, the time [N], what the pass is told, and who attends in it."""
     given = given_of(batch, task, generator)
     frames = ClipLength.from_latents(batch.video.shape[2])
@@ -178,7 +178,7 @@ def lesson(
         UNIMODAL if unheard else layout.interaction,
     )
     voice = 0 if given.voice is None else given.voice.shape[2]
-    reader = Reader(reading(batch, places, speech.shape[1]), voice + batch.audio.shape[2])
+    reader = ReadingAttention(reading(batch, places, speech.shape[1]), voice + batch.audio.shape[2])
     return noisy.with_clean_from(data), data.map(lambda x, n: n - x, noise), sigma, conditions, reader
 
 
@@ -202,7 +202,7 @@ def losses(velocity: Velocity, target: AVLatent, sigma: Tensor, mask: Tensor, co
     return found
 
 
-class Reader:
+class ReadingAttention:
     """An `AttentionFunction` in plain products (for short sequences on a CPU, PyTorch's kernel learns slower) that
     notes how much the sound attends to the words being said.
 

@@ -8,16 +8,20 @@ Whatever was interrupted goes on where it stood. Curves of all losses are drawn 
 from __future__ import annotations
 
 import argparse
+import os
+import tempfile
 from pathlib import Path
 
 import torch
+import torch.distributed as distributed
+from torch.multiprocessing import spawn
 
 from uniavgen_core.text.vocabulary import Vocabulary
 from uniavgen_core.tiny.load import VOCABULARY, WEIGHTS
 
 from . import model, vae, vocoder
 from .data import Dataset, make_data, make_sounds
-from .loop import Loop
+from .loop import Loop, rank
 from .pack import pack_model, write_part
 
 
@@ -26,7 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, default=WEIGHTS, help="where the weight files go")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu", help="of the joint model's training: cpu or cuda")
-    parser.add_argument("--workers", type=int, default=1, help="processes that make clips")
+    parser.add_argument(
+        "--processes", type=int, default=1, help="that make clips and train the joint model together, one a core"
+    )
 
 
 def main(options: argparse.Namespace) -> None:
@@ -34,8 +40,20 @@ def main(options: argparse.Namespace) -> None:
     autoencoder = vae.train(loop, seed=options.seed)
     print("VAE, PSNR in dB:", vae.quality(autoencoder))
     sounds = vocoder.train(loop, seed=options.seed)
-    make_data(folder / "clips", autoencoder, workers=options.workers)
-    make_sounds(folder / "sounds", workers=options.workers)
+    make_data(folder / "clips", autoencoder, workers=options.processes)
+    make_sounds(folder / "sounds", workers=options.processes)
+    if options.processes == 1:
+        learn(options)
+    else:
+        with tempfile.TemporaryDirectory() as meeting:
+            spawn(learn_together, (options, Path(meeting) / "meeting"), options.processes)
+    write_part(output / "vae.safetensors", autoencoder.state_dict(), torch.float16)
+    write_part(output / "vocoder.safetensors", vocoder.parameters(sounds), torch.float16)
+
+
+def learn(options: argparse.Namespace) -> None:
+    """Trains the joint model and writes its files."""
+    folder = options.folder
     learner = model.train(
         Loop(folder, device=options.device),
         Dataset(folder / "clips"),
@@ -43,6 +61,15 @@ def main(options: argparse.Namespace) -> None:
         Vocabulary.from_file(VOCABULARY),
         seed=options.seed,
     )
-    pack_model(learner, output)
-    write_part(output / "vae.safetensors", autoencoder.state_dict(), torch.float16)
-    write_part(output / "vocoder.safetensors", vocoder.parameters(sounds), torch.float16)
+    if rank() == 0:
+        pack_model(learner, options.output)
+
+
+def learn_together(number: int, options: argparse.Namespace, meeting: Path) -> None:
+    """The same in one of several processes, which meet by a file that is not there yet."""
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // options.processes))
+    distributed.init_process_group("gloo", f"file://{meeting}", rank=number, world_size=options.processes)
+    try:
+        learn(options)
+    finally:
+        distributed.destroy_process_group()

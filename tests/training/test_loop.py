@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -36,6 +39,49 @@ def test_what_was_interrupted_ends_as_what_was_not(tmp_path):
     rows = [json.loads(line) for line in (tmp_path / "parts" / "line.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [10, 20, 30, 40] and rows[-1]["loss"] < 0.2 * rows[0]["loss"]
     assert sorted(path.name for path in (tmp_path / "parts").iterdir()) == ["line.jsonl", "line.png", "line.pt"]
+
+
+# A plane through points, of which each process sees its own; one that is alone sees all. Only the last uses the bias.
+TOGETHER = """
+import sys
+from pathlib import Path
+import torch
+import torch.distributed as distributed
+from training.loop import Loop, adam
+
+number, count, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
+if count > 1:
+    distributed.init_process_group("gloo", f"file://{folder}/meeting", rank=number, world_size=count)
+torch.manual_seed(0)
+model = torch.nn.Linear(2, 1)
+
+def losses(step):
+    x = torch.randn(8, 2, generator=torch.Generator().manual_seed(step))
+    parts = [x[:4] @ model.weight.T, model(x[4:])]
+    seen = parts if count == 1 else [parts[number]]
+    return {"loss": torch.cat(seen).sub(1).square().mean()}
+
+found = Loop(folder / str(number), every=20).run("plane", model, losses, 40, [adam(model.parameters(), 0.1)])
+torch.save(found.state_dict(), folder / f"{number}.pt")
+"""
+
+
+def test_processes_together_learn_what_one_does_alone(tmp_path):
+    def learn(name: str, count: int) -> tuple[Path, list[dict[str, torch.Tensor]]]:
+        folder = tmp_path / name
+        folder.mkdir()
+        root = Path(__file__).parents[2]
+        words = [[sys.executable, "-c", TOGETHER, str(number), str(count), str(folder)] for number in range(count)]
+        for process in [subprocess.Popen(one, cwd=root) for one in words]:
+            assert process.wait(timeout=120) == 0
+        return folder, [torch.load(folder / f"{number}.pt", weights_only=True) for number in range(count)]
+
+    _, (alone,) = learn("alone", 1)
+    folder, (first, second) = learn("together", 2)
+    for name, tensor in alone.items():
+        torch.testing.assert_close(first[name], tensor)
+        assert torch.equal(first[name], second[name])
+    assert (folder / "0" / "plane.pt").exists() and not (folder / "1" / "plane.pt").exists()
 
 
 def test_a_gradient_that_is_not_finite_ends_it(tmp_path):

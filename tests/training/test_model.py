@@ -12,7 +12,7 @@ from training.model import (
     MIX,
     STAGES,
     Learner,
-    Reader,
+    ReadingAttention,
     choose,
     lesson,
     losses,
@@ -171,7 +171,7 @@ def test_reading_is_attention_and_costs_what_looks_elsewhere():
     q, k, v = (torch.randn(2, n, 12, generator=seeded(n)) for n in (5, 7, 7))
     said = torch.zeros(2, 3, 7, dtype=torch.bool)  # of the last three of five tokens
     said[0, 1, 2:4] = said[1, 2, 6] = True
-    reader = Reader(said, 5)
+    reader = ReadingAttention(said, 5)
     torch.testing.assert_close(reader(q, k, v, 3), scaled_dot_product(q, k, v, 3))
     reader(q, k[:, :5], v[:, :5], 3)  # another attention
     weights = ((q.unflatten(-1, (3, 4)).transpose(1, 2) @ k.unflatten(-1, (3, 4)).permute(0, 2, 3, 1)) / 2).softmax(-1)
