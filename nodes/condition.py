@@ -25,6 +25,7 @@ from .adapter_conditioning import IMAGE, INTERACTION, VOICE, script_of, with_val
 from .adapter_latent import GAIN, parts, to_host
 from .adapter_video import HostVae, Source, open_video, sound_of
 from .checks import verdict
+from .notices import says_what_it_notices
 
 
 class UniAVGenConditions(io.ComfyNode):
@@ -123,6 +124,7 @@ class UniAVGenConditions(io.ComfyNode):
         return verdict(check_wish, width, height) if length is True else length
 
     @classmethod
+    @says_what_it_notices
     def execute(
         cls,
         positive,

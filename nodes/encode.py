@@ -11,6 +11,7 @@ from ..uniavgen_core.text.script import Script
 from ..uniavgen_core.text.speech import LANGUAGES
 from .adapter_conditioning import SCRIPT, SPEECH, Conditioning, with_values
 from .files import released_vocabulary
+from .notices import says_what_it_notices
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +61,7 @@ class UniAVGenTextEncode(io.ComfyNode):
         )
 
     @classmethod
+    @says_what_it_notices
     def execute(cls, clip, caption: str, speech: str, language: str, transcript: str = "") -> io.NodeOutput:
         vocabulary = getattr(clip, "speech_vocabulary", None) or released_vocabulary()
         script = Script(speech, vocabulary, language, transcript.strip())

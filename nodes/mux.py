@@ -20,6 +20,7 @@ from .adapter_latent import to_core
 from .adapter_output import DubbedVideo, ExactVideo
 from .adapter_video import FromFile, open_video
 from .checks import verdict
+from .notices import says_what_it_notices
 
 NTSC = tuple(Fraction(1000 * whole, 1001) for whole in (24, 30, 48, 60, 120))
 
@@ -81,6 +82,7 @@ class UniAVGenMux(io.ComfyNode):
         return verdict(check_level, original_level) if rate is True else rate
 
     @classmethod
+    @says_what_it_notices
     def execute(
         cls,
         audio,

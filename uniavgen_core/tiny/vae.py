@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 from ..geometry import SPATIAL_STRIDE as S
 from ..geometry import TEMPORAL_STRIDE, check_frames
+from ..interruption import check_interruption
 from .config import FIRST_PATCH, REST_PATCH, TINY, VAE_BLOCKS, VAE_CHANNELS, VAE_STRIDE
 
-FRAMES_AT_ONCE = 64
+FRAMES_AT_ONCE = 16
 
 
 class Residual(nn.Module):
@@ -74,6 +75,7 @@ class TinyVAE(nn.Module):
 
     def draw(self, x: Tensor) -> Tensor:
         """Frames [N, C, H/4, W/4] -> pixels [N, 3, H, W], not limited."""
+        check_interruption()
         return F.pixel_shuffle(self.head(F.gelu(self.blocks(x))), VAE_STRIDE)
 
 

@@ -18,6 +18,7 @@ from av.video.reformatter import ColorRange, Colorspace
 from torch import Tensor
 from torch.nn.functional import pad
 
+from ..interruption import check_interruption
 from ..media import moving_pictures, open_media
 from ..types import Clip
 from .footage import Footage
@@ -227,6 +228,7 @@ def _add_sound(
 
 def _picture_packets(stream: av.VideoStream, clip: Clip) -> Iterator[av.Packet]:
     for index, picture in enumerate(clip.frames):
+        check_interruption()
         yield from stream.encode(_frame(to_bytes(picture), index, 1 / Fraction(clip.fps)))
     yield from stream.encode(None)
 
@@ -250,6 +252,7 @@ def _copied_packets(
         stream.time_base = step = 1 / footage.rate
         early = max(i - shown[packet.pts] for i, packet in enumerate(packets))  # pictures decoded before they are shown
     for i, packet in enumerate(packets):
+        check_interruption()
         if exact:
             packet.time_base, packet.duration = step, 1
             packet.pts, packet.dts = shown[packet.pts], i - early
@@ -275,6 +278,7 @@ def _redrawn_packets(stream: av.VideoStream, footage: Footage) -> Iterator[av.Pa
     """The footage's pictures, upright, at their own times."""
     time_base = Fraction(stream.codec_context.time_base)
     for time, pixels in zip(footage.times, footage.pictures(range(len(footage.pts))), strict=True):
+        check_interruption()
         cropped = pixels[: stream.height, : stream.width]  # H.264 holds no odd row or column
         yield from stream.encode(_frame(cropped, round(time / time_base), time_base))
     yield from stream.encode(None)
@@ -293,6 +297,7 @@ def _sound_packets(stream: av.AudioStream, waveform: Tensor) -> Iterator[av.Pack
     lead_in = -waveform.shape[1] % AAC_FRAME
     numbers = pad(waveform.detach().float().clamp(-1, 1).cpu(), (lead_in, 0)).numpy()  # [C, whole AAC frames]
     for start in range(0, numbers.shape[1], AAC_FRAME):
+        check_interruption()
         part = np.ascontiguousarray(numbers[:, start : start + AAC_FRAME])
         frame = av.AudioFrame.from_ndarray(part, format="fltp", layout=stream.layout.name)
         frame.sample_rate, frame.time_base = stream.rate, Fraction(1, stream.rate)
