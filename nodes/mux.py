@@ -14,7 +14,7 @@ from ..uniavgen_core.audio.sound import Sound, to_model_sound, writable
 from ..uniavgen_core.geometry import VIDEO_FPS, ClipLength
 from ..uniavgen_core.pipeline import join
 from ..uniavgen_core.types import Clip
-from ..uniavgen_core.video.mux import AAC_RATES, check_level, fit_sound, mix, sound_samples
+from ..uniavgen_core.video.mux import AAC_RATES, all_finite, check_level, fit_sound, mix, sound_samples
 from ..uniavgen_core.windows import continued
 from .adapter_latent import to_core
 from .adapter_output import DubbedVideo, ExactVideo
@@ -108,7 +108,7 @@ class UniAVGenMux(io.ComfyNode):
             raise ValueError("there are no pictures: connect images, or the source video that was dubbed")
         if original_level:
             raise ValueError("original_level mixes in the sound of a source, and none is connected: set it to 0")
-        if not torch.isfinite(images).all():
+        if not all_finite(images):
             raise ValueError("the pictures hold numbers that are NaN or infinite: nothing can be joined")
         if earlier is not None:
             overlap = repeated_latents(latent, len(images))

@@ -26,6 +26,7 @@ from .picture import to_bytes
 
 AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
 AAC_FRAME = 1024  # samples
+PICTURES_AT_ONCE = 16
 COPIED = ("h264", "hevc", "av1", "vp9", "mpeg4")  # codecs whose packets MP4 holds as they are
 BT709 = 1  # H.264's number for these primaries, transfer and matrix
 
@@ -168,8 +169,17 @@ def check_clip(clip: Clip) -> None:
     check_sound(waveform, clip.sample_rate)
     if not clip.fps > 0:
         raise ValueError(f"a clip cannot have {clip.fps} pictures a second")
-    if not torch.isfinite(frames).all():
+    if not all_finite(frames):
         raise ValueError("the pictures of the clip hold numbers that are NaN or infinite; nothing was written")
+
+
+def all_finite(frames: Tensor) -> bool:
+    """Whether no number of the pictures is NaN or infinite, looked at some pictures at a time."""
+    for part in frames.split(PICTURES_AT_ONCE):
+        check_interruption()
+        if not torch.isfinite(part).all():
+            return False
+    return True
 
 
 def check_sound(waveform: Tensor, sample_rate: int) -> None:
