@@ -7,11 +7,13 @@ import logging
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..uniavgen_core.config import RELEASE
 from ..uniavgen_core.text.script import Script
 from ..uniavgen_core.text.speech import LANGUAGES
 from .adapter_conditioning import SCRIPT, SPEECH, Conditioning, with_values
 from .files import released_vocabulary
 from .notices import says_what_it_notices
+from .remarks import on_caption
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +73,7 @@ class UniAVGenTextEncode(io.ComfyNode):
 
         def encode(text: str, ids: Tensor) -> Conditioning:
             entries = clip.encode_from_tokens_scheduled(clip.tokenize(text))
+            on_caption(entries[0][0], RELEASE.text_len)
             return with_values(entries, **{SPEECH: ids, SCRIPT: script})
 
         return io.NodeOutput(encode(caption, said), encode("", unsaid))
