@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import comfy.model_management
 from comfy_api.latest import ComfyExtension, io
 
+from ..uniavgen_core.interruption import ask_before_going_on
 from .condition import UniAVGenConditions
 from .decode import UniAVGenVocosDecode
 from .encode import UniAVGenTextEncode
@@ -26,6 +28,7 @@ class UniAVGenExtension(ComfyExtension):
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         register_folders()
+        ask_before_going_on(comfy.model_management.throw_exception_if_processing_interrupted)
         return [
             LoadUniAVGen,
             UniAVGenLora,

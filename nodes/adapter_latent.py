@@ -174,17 +174,34 @@ class UniAVGenLatentFormat(comfy.latent_formats.Wan22):
     def __init__(self) -> None:
         super().__init__()
         self.pack: Pack | None = None
+        self.shown = 0  # previews in this run so far
         self.latent_rgb_factors_reshape = self.preview_part
 
     def set_colours(self, factors: list[list[float]], zero: list[float]) -> None:
         """For latents of another VAE: RGB in [-1, 1] that each channel adds in a preview, and that of zeros."""
         self.latent_rgb_factors, self.latent_rgb_factors_bias = factors, zero
 
-    def preview_part(self, latent: Tensor) -> Tensor:
-        """What a preview shows: the latent in the middle of the clip [B, 48, 1, h, w], since the first one is given."""
+    def begin(self, pack: Pack) -> None:
+        """A run on such a pack begins."""
+        self.pack, self.shown = pack, 0
+
+    def video_of(self, latent: Any) -> Tensor:
+        """The video [B, 48, T, h, w] in a nested, a packed or a plain latent."""
+        if getattr(latent, "is_nested", False):
+            return latent.unbind()[0]
         if self.pack is not None and latent.ndim == 3:  # so ComfyUI before 0.33 hands it over
-            latent = comfy.utils.unpack_latents(latent, self.pack.shapes)[0]
-        return latent[:, :, latent.shape[2] // 2 :][:, :, :1]
+            return comfy.utils.unpack_latents(latent, self.pack.shapes)[0]
+        return latent
+
+    def preview_part(self, latent: Tensor) -> Tensor:
+        """What a preview by colours shows: a latent of the clip [B, 48, 1, h, w], the next one with each step.
+
+        The middle one comes first, because the first one is given.
+        """
+        video = self.video_of(latent)
+        place = (video.shape[2] // 2 + self.shown) % video.shape[2]
+        self.shown += 1
+        return video[:, :, place : place + 1]
 
     def on_video(self, latent: Any, function: Callable[[Tensor], Tensor]) -> Any:
         """Applies ``function`` to the video in a nested, a packed or a plain latent."""

@@ -221,7 +221,7 @@ def before_sampling(
     model, conditionings = guider.model_patcher.model, guider.conds.values()
     for entry in (entry for entries in conditionings for entry in entries):
         check(entry, model.config)
-    model.latent_format.pack = Pack.of(named["latent_shapes"], mask)
+    model.latent_format.begin(Pack.of(named["latent_shapes"], mask))
     with kept_during_a_run(conditionings):
         model.run = run_of(model.latent_format.pack, conditionings)
         return executor(noise, latent, sampler, sigmas, mask, *rest, **named)

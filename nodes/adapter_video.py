@@ -14,6 +14,7 @@ from torch import Tensor
 from ..uniavgen_core.audio.sound import Sound, read_sound
 from ..uniavgen_core.types import Frames
 from ..uniavgen_core.video.footage import Footage, FootageFrames, read_footage, resample_times
+from ..uniavgen_core.video.mux import all_finite
 from ..uniavgen_core.video.picture import resize, to_bytes
 
 MAX_DENOMINATOR = 1001  # of pictures a second: a host that hands on 29.97... as a float means 30000/1001
@@ -120,7 +121,7 @@ def open_video(video: Any) -> Source:
     images = components.images
     if images.ndim != 4 or 0 in images.shape or images.shape[-1] < 3:
         raise ValueError("the video has no pictures: connect one that shows something")
-    if not torch.isfinite(images).all():
+    if not all_finite(images):
         raise ValueError("the pictures of the video hold numbers that are NaN or infinite")
     return FromComponents(
         images[..., :3], components.audio, Fraction(components.frame_rate).limit_denominator(MAX_DENOMINATOR)

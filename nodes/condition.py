@@ -13,6 +13,7 @@ from ..uniavgen_core.geometry import (
     RELEASE_SHORT_SIDE,
     SPATIAL_STRIDE,
     TRAINED_FRAMES,
+    VIDEO_FPS,
     ClipLength,
     check_frames,
 )
@@ -21,10 +22,12 @@ from ..uniavgen_core.task import plan
 from ..uniavgen_core.types import AVLatent
 from ..uniavgen_core.video.picture import check_picture
 from ..uniavgen_core.windows import OVERLAP, plan_windows
+from . import remarks
 from .adapter_conditioning import IMAGE, INTERACTION, VOICE, script_of, with_values
 from .adapter_latent import GAIN, parts, to_host
 from .adapter_video import HostVae, Source, open_video, sound_of
 from .checks import verdict
+from .notices import says_what_it_notices
 from .search import searched_as
 
 
@@ -134,6 +137,7 @@ class UniAVGenConditions(io.ComfyNode):
         return verdict(check_wish, width, height) if length is True else length
 
     @classmethod
+    @says_what_it_notices
     def execute(
         cls,
         positive,
@@ -158,6 +162,9 @@ class UniAVGenConditions(io.ComfyNode):
         earlier = earlier_video if earlier_latent is None else earlier_latent
         wired = Material(reference_image, reference_voice, script.transcript, driving_audio, video, earlier)
         wired.check()  # what is there and what is not, before anything is read
+        remarks.on_first_only("reference_image", 0 if reference_image is None else len(reference_image))
+        for name, sound in (("reference_voice", reference_voice), ("driving_audio", driving_audio)):
+            remarks.on_first_only(name, 0 if sound is None else len(sound["waveform"]))
         if driving_audio is None:
             script.check()
 
@@ -179,6 +186,7 @@ class UniAVGenConditions(io.ComfyNode):
         length = clip_length(material, None if long else frames)
         (clip,) = plan_windows(length, length.frames, given=0 if earlier is None else continued_latents)
         clip.check_text(script.text)
+        remark(material, script.text, shown, size, length, clip.given_seconds)
 
         given = encode_given(HostVae(vae), material, *size, length, continued_latents)
         gain = given.gain * (1.0 if earlier_latent is None else earlier_latent.get(GAIN, 1.0))
@@ -189,6 +197,23 @@ class UniAVGenConditions(io.ComfyNode):
             with_values(negative, **told, **{INTERACTION: planned.negative_interaction}),
             {**to_host(planned.latent), GAIN: gain},
         )
+
+
+def remark(
+    material: Material, text: str, shown: Source | None, size: tuple[int, int], length: ClipLength, before: float
+) -> None:
+    """Warnings about what of the given things is not used as it is. before: seconds that an earlier clip has made."""
+    if material.picture is not None:
+        remarks.on_size("the reference image", check_picture(material.picture), size)
+    if shown is not None:
+        remarks.on_size("the video", shown.size, size)
+    if material.sound is not None:
+        remarks.on_shorter("the driving audio", material.sound.seconds, length.seconds, "the rest is silent")
+    else:
+        remarks.on_pace(text, length.seconds - before)
+    if material.footage is not None:
+        seconds = len(material.footage) / VIDEO_FPS
+        remarks.on_shorter("the video", seconds, length.seconds, "its last picture stands still to the end")
 
 
 def clip_shape(

@@ -10,6 +10,7 @@ from ..uniavgen_core.geometry import HOP_LENGTH, SAMPLE_RATE, ClipLength
 from ..uniavgen_core.video.mux import fit_sound
 from .adapter_latent import GAIN, parts
 from .load import VocoderSocket
+from .notices import says_what_it_notices
 from .search import searched_as
 
 
@@ -33,6 +34,7 @@ class UniAVGenVocosDecode(io.ComfyNode):
         )
 
     @classmethod
+    @says_what_it_notices
     def execute(cls, latent, vocoder) -> io.NodeOutput:
         mel, samples = sound_of(latent)
         with torch.inference_mode():

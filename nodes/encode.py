@@ -7,10 +7,13 @@ import logging
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..uniavgen_core.config import RELEASE
 from ..uniavgen_core.text.script import Script
 from ..uniavgen_core.text.speech import LANGUAGES
 from .adapter_conditioning import SCRIPT, SPEECH, Conditioning, with_values
 from .files import released_vocabulary
+from .notices import says_what_it_notices
+from .remarks import on_caption
 from .search import searched_as
 
 log = logging.getLogger(__name__)
@@ -65,6 +68,7 @@ class UniAVGenTextEncode(io.ComfyNode):
         )
 
     @classmethod
+    @says_what_it_notices
     def execute(cls, clip, caption: str, speech: str, language: str, transcript: str = "") -> io.NodeOutput:
         vocabulary = getattr(clip, "speech_vocabulary", None) or released_vocabulary()
         script = Script(speech, vocabulary, language, transcript.strip())
@@ -74,6 +78,7 @@ class UniAVGenTextEncode(io.ComfyNode):
 
         def encode(text: str, ids: Tensor) -> Conditioning:
             entries = clip.encode_from_tokens_scheduled(clip.tokenize(text))
+            on_caption(entries[0][0], RELEASE.text_len)
             return with_values(entries, **{SPEECH: ids, SCRIPT: script})
 
         return io.NodeOutput(encode(caption, said), encode("", unsaid))

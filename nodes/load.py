@@ -14,6 +14,7 @@ from .adapter_tiny import TinyClip, TinyVae, preview_colours
 from .adapter_weights import read_file
 from .download import LICENCES, USUAL_SIZE, published_model
 from .files import PUBLISHED, TINY, model_choices, model_path
+from .notices import says_what_it_notices
 from .search import searched_as
 
 VocoderSocket = io.Custom("UNIAVGEN_VOCODER")
@@ -75,6 +76,7 @@ class LoadUniAVGen(io.ComfyNode):
         )
 
     @classmethod
+    @says_what_it_notices
     async def execute(cls, file: str, weight_dtype: str, download: bool = False) -> io.NodeOutput:
         # async, though nothing is awaited: of the nodes that can run, the host runs such a one first. So what this
         # fetches is there for the nodes that speak by it, and what is missing is said before anything else is done.

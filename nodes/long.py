@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import latent_preview
 import torch
 from comfy.nested_tensor import NestedTensor
 from comfy_api.latest import io
@@ -33,6 +32,8 @@ from .adapter_video import HostVae
 from .checks import verdict
 from .condition import check_vae
 from .inputs import check_guidance, guidance_inputs, read_guidance, sampling_inputs
+from .notices import says_what_it_notices
+from .progress import shown_on_node
 from .sample import run
 from .search import searched_as
 
@@ -98,6 +99,7 @@ class UniAVGenLongSampler(io.ComfyNode):
         return next((sentence for sentence in verdicts if sentence is not True), True)
 
     @classmethod
+    @says_what_it_notices
     def execute(
         cls,
         model,
@@ -123,27 +125,27 @@ class UniAVGenLongSampler(io.ComfyNode):
         for text, part_window in zip(said, windows, strict=True):
             part_window.check_text(text)
         sigmas = timesteps(steps, shift) / MAX_TIMESTEP
-        preview = latent_preview.prepare_callback(model, steps * len(windows))
         masks = []
-        for index, part_window in enumerate(windows):
-            part = cut(whole, part_window, first_frame(HostVae(vae), whole, part_window))
-            seen = FaceMasks()
-            guider = ModalityAwareGuider(
-                model,
-                with_values(saying(positive, said[index], part, False), **{FACE_MASKS: seen}),
-                saying(negative, said[index], part, True),
-                guidance,
-            )
-            samples = run(
-                guider,
-                to_host(part),
-                sigmas,
-                sampler,
-                (seed + index) % 2**64,
-                lambda step, x0, x, _, done=index * steps: preview(done + step, x0, x, steps * len(windows)),
-            )
-            whole = paste(whole, part_window, AVLatent(*samples.unbind()))
-            masks.append(face_mask(seen.masks, part.video))
+        with shown_on_node(model, steps * len(windows)) as callback:
+            for index, part_window in enumerate(windows):
+                part = cut(whole, part_window, first_frame(HostVae(vae), whole, part_window))
+                seen = FaceMasks()
+                guider = ModalityAwareGuider(
+                    model,
+                    with_values(saying(positive, said[index], part, False), **{FACE_MASKS: seen}),
+                    saying(negative, said[index], part, True),
+                    guidance,
+                )
+                samples = run(
+                    guider,
+                    to_host(part),
+                    sigmas,
+                    sampler,
+                    (seed + index) % 2**64,
+                    lambda step, *rest, done=index * steps: callback(done + step, *rest),
+                )
+                whole = paste(whole, part_window, AVLatent(*samples.unbind()))
+                masks.append(face_mask(seen.masks, part.video))
         return io.NodeOutput(
             {**latent, "samples": NestedTensor([whole.video, whole.audio])}, join_masks(masks, windows)
         )

@@ -10,7 +10,10 @@ from comfy_api.latest import io
 
 from .adapter_lora import add_lora
 from .adapter_model import config_of_model
+from .notices import says_what_it_notices
 from .search import searched_as
+
+log = logging.getLogger(__name__)
 
 REFUSE, LEAVE_OUT = "refuse", "leave out"
 SHOWN = 5
@@ -54,6 +57,7 @@ class UniAVGenLora(io.ComfyNode):
         )
 
     @classmethod
+    @says_what_it_notices
     def execute(cls, model, lora: str, strength: float, unknown_keys: str) -> io.NodeOutput:
         config_of_model(model)
         path = folder_paths.get_full_path_or_raise("loras", lora)
@@ -67,7 +71,7 @@ class UniAVGenLora(io.ComfyNode):
                 + ("It was made for another one" if len(idle) == len(tensors) else f"Choose '{LEAVE_OUT}' to go on")
             )
         for key in idle:
-            logging.warning("%s: %s changes nothing in this model", lora, key)
+            log.warning("%s: %s changes nothing in this model", lora, key)
         return io.NodeOutput(patched, "\n".join(idle))
 
 

@@ -14,12 +14,14 @@ from ..uniavgen_core.audio.sound import Sound, to_model_sound, writable
 from ..uniavgen_core.geometry import VIDEO_FPS, ClipLength
 from ..uniavgen_core.pipeline import join
 from ..uniavgen_core.types import Clip
-from ..uniavgen_core.video.mux import AAC_RATES, check_level, fit_sound, mix, sound_samples
+from ..uniavgen_core.video.mux import AAC_RATES, all_finite, check_level, fit_sound, mix, sound_samples
 from ..uniavgen_core.windows import continued
 from .adapter_latent import to_core
 from .adapter_output import DubbedVideo, ExactVideo
 from .adapter_video import FromFile, open_video
 from .checks import verdict
+from .notices import says_what_it_notices
+from .remarks import on_fitted_sound, on_image_beside_source
 from .search import searched_as
 
 NTSC = tuple(Fraction(1000 * whole, 1001) for whole in (24, 30, 48, 60, 120))
@@ -88,6 +90,7 @@ class UniAVGenMux(io.ComfyNode):
         return verdict(check_level, original_level) if rate is True else rate
 
     @classmethod
+    @says_what_it_notices
     def execute(
         cls,
         audio,
@@ -108,16 +111,18 @@ class UniAVGenMux(io.ComfyNode):
         if source is not None and earlier is not None:
             raise ValueError("a source was dubbed and an earlier clip was continued: connect one of the two")
         if source is not None:
+            on_image_beside_source(images)
             return io.NodeOutput(dub(source, waveform, sample_rate, original_level))
         if images is None:
             raise ValueError("there are no pictures: connect images, or the source video that was dubbed")
         if original_level:
             raise ValueError("original_level mixes in the sound of a source, and none is connected: set it to 0")
-        if not torch.isfinite(images).all():
+        if not all_finite(images):
             raise ValueError("the pictures hold numbers that are NaN or infinite: nothing can be joined")
         if earlier is not None:
             overlap = repeated_latents(latent, len(images))
             return io.NodeOutput(lengthen(earlier, images[..., :3], waveform, sample_rate, rate, overlap))
+        on_fitted_sound(waveform.shape[1] / sample_rate, float(len(images) / rate))
         sound = fit_sound(waveform, sound_samples(len(images), rate, sample_rate))
         return io.NodeOutput(ExactVideo(images[..., :3], sound, sample_rate, rate))
 
@@ -135,6 +140,7 @@ def one_after_the_other(waveforms: Tensor, images: Tensor | None) -> Tensor:
 def dub(video: Any, waveform: Tensor, sample_rate: int, level: float) -> ExactVideo | DubbedVideo:
     """A VIDEO with another sound [channels, n], its own below it at ``level``; as long as its pictures."""
     source = open_video(video)
+    on_fitted_sound(waveform.shape[1] / sample_rate, float(source.duration))
     sound = fit_sound(waveform, round(source.duration * sample_rate))
     if level:
         own = source.sound()

@@ -9,6 +9,8 @@ from torch.nn.functional import interpolate
 
 from ..uniavgen_core.audio.mel import denormalize
 from ..uniavgen_core.audio.picture import mel_picture
+from ..uniavgen_core.audio.places import rough_places
+from ..uniavgen_core.text.speech import spoken_words
 from .decode import sound_of
 from .search import searched_as
 
@@ -51,18 +53,30 @@ class UniAVGenMelPicture(io.ComfyNode):
             node_id="UniAVGenMelPicture",
             display_name="UniAVGen Mel Picture",
             category="UniAVGen",
-            description="Draws the sound of a latent: time to the right, pitch upwards, loud is bright.",
+            description="Draws the sound of a latent: time to the right, pitch upwards, loud is bright. "
+            "Above it the words of the speech, about where they are heard.",
             **searched_as("spectrogram, mel spectrogram, preview audio, 频谱图"),
             inputs=[
-                io.Latent.Input("latent", tooltip="Whose sound is drawn: an AV LATENT, or the latent of a mel alone.")
+                io.Latent.Input("latent", tooltip="Whose sound is drawn: an AV LATENT, or the latent of a mel alone."),
+                io.String.Input(
+                    "speech",
+                    multiline=True,
+                    default="",
+                    optional=True,
+                    tooltip="What is said in it: its words are written above the mel, roughly where they are heard. A "
+                    "guess by the number of letters, which can be off by a word or two; no alignment.",
+                ),
             ],
             outputs=[io.Image.Output(display_name="IMAGE", tooltip="A picture for each sound of the batch.")],
         )
 
     @classmethod
-    def execute(cls, latent) -> io.NodeOutput:
+    def execute(cls, latent, speech: str = "") -> io.NodeOutput:
         mel, _ = sound_of(latent)
-        pictures = [torch.from_numpy(mel_picture(sound)) for sound in denormalize(mel.float())]
+        words = spoken_words(speech)
+        pictures = [
+            torch.from_numpy(mel_picture(sound, rough_places(words, sound))) for sound in denormalize(mel.float())
+        ]
         return io.NodeOutput(torch.stack(pictures).float() / 255)
 
 

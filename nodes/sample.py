@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import comfy.model_management
 import comfy.sample
 import comfy.samplers
 import comfy.utils
-import latent_preview
 import torch
 from comfy.nested_tensor import NestedTensor
 from comfy_api.latest import io
@@ -23,6 +21,8 @@ from .adapter_latent import check_masks, check_one_pass, face_mask, parts, paste
 from .adapter_model import config_of_model
 from .checks import verdict
 from .inputs import check_guidance, guidance_inputs, read_guidance, sampling_inputs, schedule_inputs, told_inputs
+from .notices import says_what_it_notices
+from .progress import Callback, shown_on_node
 from .search import searched_as
 
 
@@ -125,6 +125,7 @@ class UniAVGenJointSampler(io.ComfyNode):
         return guidance if schedule is True else schedule
 
     @classmethod
+    @says_what_it_notices
     def execute(
         cls, model, positive, negative, latent, seed: int, steps: int, shift: float, sampler: str, **guidance: Any
     ) -> io.NodeOutput:
@@ -132,7 +133,8 @@ class UniAVGenJointSampler(io.ComfyNode):
         check_one_pass(latent)
         seen = FaceMasks()
         guider = ModalityAwareGuider(model, with_values(positive, **{FACE_MASKS: seen}), negative, guidance)
-        samples = run(guider, latent, timesteps(steps, shift) / MAX_TIMESTEP, sampler, seed)
+        with shown_on_node(model, steps) as callback:
+            samples = run(guider, latent, timesteps(steps, shift) / MAX_TIMESTEP, sampler, seed, callback)
         return io.NodeOutput({**latent, "samples": samples}, face_mask(seen.masks, samples.unbind()[0]))
 
 
@@ -142,11 +144,11 @@ def run(
     sigmas: Tensor,
     sampler: str,
     seed: int,
-    callback: Callable[..., None] | None = None,
+    callback: Callback,
 ) -> NestedTensor:
-    """Sampling by the host, with its progress, preview and cancelling. Kept parts come back to the last bit.
+    """Sampling by the host, with its cancelling. Kept parts come back to the last bit.
 
-    callback: called by the host after each step; None shows progress and preview of this run
+    callback: called by the host after each step
     Raises ``ValueError`` if the latent is of another family, ``RuntimeError`` if the result is not finite.
     """
     samples = NestedTensor([part.float() for part in parts(latent)])
@@ -157,7 +159,7 @@ def run(
         comfy.samplers.sampler_object(sampler),
         sigmas,
         denoise_mask=latent.get("noise_mask"),
-        callback=callback or latent_preview.prepare_callback(guider.model_patcher, len(sigmas) - 1),
+        callback=callback,
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
         seed=seed,
     ).to(comfy.model_management.intermediate_device())

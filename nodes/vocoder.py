@@ -12,6 +12,7 @@ from .checks import verdict
 from .download import VOCODER, released_vocoder
 from .files import vocoder_choices, vocoder_path
 from .load import VocoderSocket
+from .notices import says_what_it_notices
 from .search import searched_as
 
 
@@ -58,6 +59,7 @@ class LoadUniAVGenVocoder(io.ComfyNode):
         return verdict(vocoder_path, folder)
 
     @classmethod
+    @says_what_it_notices
     def execute(cls, folder: str, hub_id: str, download: bool) -> io.NodeOutput:
         source = hub_id.strip()
         if not source:

@@ -55,7 +55,7 @@ MIX = {"joint": 4, "voice": 1, "continuation": 1, "dubbing": 2, "audio-driven": 
 STAGES = (
     Stage(4500, {"joint": 2, "voice": 1}, {33: 0.6, 57: 0.1, 81: 0.3}, video=False),
     Stage(5200, {"joint": 1}, {33: 0.4, 57: 0.3, 81: 0.3}, mask=(0.1, 0.07)),
-    Stage(8400, MIX, {33: 0.3, 57: 0.2, 81: 0.5}, mask=(0.07, 0.0)),
+    Stage(7600, MIX, {33: 0.3, 57: 0.2, 81: 0.5}, mask=(0.07, 0.0)),
 )
 RATE = 0.01
 LARGE = 96  # rows and columns of a matrix that Muon changes

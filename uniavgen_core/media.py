@@ -10,6 +10,8 @@ from pathlib import Path
 import av
 from av.stream import Disposition
 
+from .interruption import check_interruption
+
 # FFmpeg's names of the containers that are read. The content decides, not the file's name. Left out on purpose: all
 # that follow names written in a file (concat, hls, dash, image2, sdp, ...) and what is neither sound nor video.
 CONTAINERS = (
@@ -95,6 +97,7 @@ def decode_what_can_be(
     """
     packets = container.demux(stream)
     while True:
+        check_interruption()
         try:
             packet = next(packets, None)  # the last packet is empty and flushes the decoder
         except av.FFmpegError as error:  # the file ends in the middle, or is damaged from here on

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
-import json
 import subprocess
 import sys
 
-import aiohttp
 import av
 import numpy as np
 import pytest
 from host.hosts import API_WORKFLOW, PORTRAIT, SCRIPT, run_script
+from host.listening import hear
 from PIL import Image
 
 
@@ -62,34 +60,13 @@ def pictures(mp4: bytes) -> bytes:
         return b"".join(bytes(packet) for packet in container.demux(video=0))
 
 
-def test_progress_and_preview_arrive(server, workflow):
-    """The websocket brings a step count and a picture of the video for each step."""
-
-    async def listen():
-        steps, previews = [], []
-        address = f"{server.url}/ws?clientId=test"
-        async with aiohttp.ClientSession() as session, session.ws_connect(address, max_msg_size=0) as socket:
-            body = {"prompt": workflow({"sampler.steps": 3, "sampler.seed": 11}), "client_id": "test"}
-            async with session.post(f"{server.url}/prompt", json=body) as response:
-                prompt = (await response.json())["prompt_id"]
-            async for message in socket:
-                if message.type is aiohttp.WSMsgType.BINARY:
-                    previews.append(message.data)
-                    continue
-                event = json.loads(message.data)
-                if event["type"] == "progress" and event["data"]["node"] == "sampler":
-                    steps.append((event["data"]["value"], event["data"]["max"]))
-                if event["type"] == "executing" and event["data"]["node"] is None:
-                    assert event["data"]["prompt_id"] == prompt
-                    return steps, previews
-        raise AssertionError("the connection ended early")
-
-    steps, previews = asyncio.run(asyncio.wait_for(listen(), 120))
-    assert [step for step in steps if step[0]] == [(1, 3), (2, 3), (3, 3)]
-    assert previews
-    for preview in previews:
-        picture = np.asarray(Image.open(io.BytesIO(preview[preview.index(b"\xff\xd8") :])))
-        assert picture.std() > 0
+@pytest.mark.parametrize("browser", [True, False])
+def test_progress_and_preview_arrive(server, workflow, browser):
+    """The websocket brings a step count and a picture of the video for each step, to old clients too."""
+    heard = hear(server, workflow({"sampler.steps": 3, "sampler.seed": 11 + browser}), browser=browser)
+    assert heard.steps_of("sampler") == [(1, 3), (2, 3), (3, 3)]
+    assert len(heard.pictures) >= 3
+    assert all(picture.std() > 0 for _, picture in heard.pictures)
 
 
 def test_script_names_a_server_that_is_not_there(tmp_path):

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from ..interruption import check_interruption
 from .errors import CheckpointError, listing
 from .names import Shape
 
@@ -54,7 +55,9 @@ def load_state_dict(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]
     for file_path, names in names_by_file.items():
         try:
             with safe_open(file_path, framework="pt") as file:
-                tensors |= {name: file.get_tensor(name) for name in names}
+                for name in names:
+                    check_interruption()
+                    tensors[name] = file.get_tensor(name)
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{file_path.name} cannot be read ({error}): download it again") from error
     return tensors, metadata

@@ -36,6 +36,15 @@ def tokenize(text: str, language: str = "auto") -> list[str]:
     return list(_chinese_tokens(text.translate(_CHINESE_PUNCTUATION)))
 
 
+def spoken_words(text: str) -> list[str]:
+    """What is said, word for word in Latin letters: Chinese as its pinyin syllables. Lines of dashes are no words."""
+    words = []
+    for word in text.split():
+        read = "".join(_chinese_tokens(word)).split() if IDEOGRAPH.search(word) else [word]
+        words += [part for part in read if any(c.isalnum() for c in part)]
+    return words
+
+
 def pad_ids(ids: list[int]) -> Tensor:
     """Ids -> [1, N] int64, N >= 10, short texts filled up with -1."""
     return torch.tensor([ids + [FILLER] * (MIN_TOKENS - len(ids))], dtype=torch.int64)

@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 from ..geometry import SPATIAL_STRIDE as S
 from ..geometry import TEMPORAL_STRIDE, check_frames
+from ..interruption import check_interruption
 from .config import FIRST_PATCH, REST_PATCH, TINY, VAE_BLOCKS, VAE_CHANNELS, VAE_STRIDE
 
-FRAMES_AT_ONCE = 64
+LATENTS_AT_ONCE = 4
 
 
 class Residual(nn.Module):
@@ -66,15 +67,17 @@ class TinyVAE(nn.Module):
                 f"not {list(latents.shape)}"
             )
         patches = latents.to(self.encode_first.weight).movedim(1, -1)  # [B, T, h, w, 48]
-        first = from_patches(self.decode_first(patches[:, :1]), VAE_CHANNELS, 1)
-        rest = from_patches(self.decode_rest(patches[:, 1:]), VAE_CHANNELS, TEMPORAL_STRIDE)
-        x = torch.cat((first, rest), dim=2).movedim(2, 1)  # [B, F, C, H/4, W/4]
-        frames = [self.draw(part) for part in x.flatten(0, 1).split(FRAMES_AT_ONCE)]
-        return torch.cat(frames).unflatten(0, x.shape[:2]).movedim(1, 2).clamp(-1, 1)
+        frames = [self.draw(from_patches(self.decode_first(patches[:, :1]), VAE_CHANNELS, 1))]
+        for part in patches[:, 1:].split(LATENTS_AT_ONCE, dim=1):
+            check_interruption()
+            frames.append(self.draw(from_patches(self.decode_rest(part), VAE_CHANNELS, TEMPORAL_STRIDE)))
+        return torch.cat(frames, dim=2)
 
     def draw(self, x: Tensor) -> Tensor:
-        """Frames [N, C, H/4, W/4] -> pixels [N, 3, H, W], not limited."""
-        return F.pixel_shuffle(self.head(F.gelu(self.blocks(x))), VAE_STRIDE)
+        """Frames [B, C, F, H/4, W/4] -> pixels [B, 3, F, H, W] in [-1, 1]."""
+        grid = x.movedim(2, 1).flatten(0, 1)  # [B * F, C, H/4, W/4]
+        pixels = F.pixel_shuffle(self.head(F.gelu(self.blocks(grid))), VAE_STRIDE).clamp(-1, 1)
+        return pixels.unflatten(0, (x.shape[0], x.shape[2])).movedim(1, 2)
 
 
 def to_patches(pixels: Tensor, frames: int) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ..geometry import TEMPORAL_STRIDE
+from ..interruption import check_interruption
 from ..types import Frames, VideoAutoencoder
 from .picture import fit_picture
 
@@ -33,6 +34,7 @@ def encode_frames(vae: VideoAutoencoder, frames: Frames, height: int, width: int
         shown = frames[min(needed[0], count - 1) : min(needed[-1] + 1, count)]
         pixels = torch.empty(1, 3, len(needed), height, width)
         for place in range(len(needed)):
+            check_interruption()
             pixels[:, :, place] = fit_picture(shown[min(place, len(shown) - 1)][None], height, width)[:, :, 0]
         encoded.append(vae.encode(pixels)[:, :, start - first :])
     return torch.cat(encoded, dim=2)

@@ -18,6 +18,7 @@ from av.video.reformatter import ColorRange, Colorspace
 from torch import Tensor
 from torch.nn.functional import pad
 
+from ..interruption import check_interruption
 from ..media import moving_pictures, open_media
 from ..types import Clip
 from .footage import Footage
@@ -25,6 +26,7 @@ from .picture import to_bytes
 
 AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
 AAC_FRAME = 1024  # samples
+PICTURES_AT_ONCE = 16
 COPIED = ("h264", "hevc", "av1", "vp9", "mpeg4")  # codecs whose packets MP4 holds as they are
 BT709 = 1  # H.264's number for these primaries, transfer and matrix
 
@@ -167,8 +169,17 @@ def check_clip(clip: Clip) -> None:
     check_sound(waveform, clip.sample_rate)
     if not clip.fps > 0:
         raise ValueError(f"a clip cannot have {clip.fps} pictures a second")
-    if not torch.isfinite(frames).all():
+    if not all_finite(frames):
         raise ValueError("the pictures of the clip hold numbers that are NaN or infinite; nothing was written")
+
+
+def all_finite(frames: Tensor) -> bool:
+    """Whether no number of the pictures is NaN or infinite, looked at some pictures at a time."""
+    for part in frames.split(PICTURES_AT_ONCE):
+        check_interruption()
+        if not torch.isfinite(part).all():
+            return False
+    return True
 
 
 def check_sound(waveform: Tensor, sample_rate: int) -> None:
@@ -227,6 +238,7 @@ def _add_sound(
 
 def _picture_packets(stream: av.VideoStream, clip: Clip) -> Iterator[av.Packet]:
     for index, picture in enumerate(clip.frames):
+        check_interruption()
         yield from stream.encode(_frame(to_bytes(picture), index, 1 / Fraction(clip.fps)))
     yield from stream.encode(None)
 
@@ -250,6 +262,7 @@ def _copied_packets(
         stream.time_base = step = 1 / footage.rate
         early = max(i - shown[packet.pts] for i, packet in enumerate(packets))  # pictures decoded before they are shown
     for i, packet in enumerate(packets):
+        check_interruption()
         if exact:
             packet.time_base, packet.duration = step, 1
             packet.pts, packet.dts = shown[packet.pts], i - early
@@ -275,6 +288,7 @@ def _redrawn_packets(stream: av.VideoStream, footage: Footage) -> Iterator[av.Pa
     """The footage's pictures, upright, at their own times."""
     time_base = Fraction(stream.codec_context.time_base)
     for time, pixels in zip(footage.times, footage.pictures(range(len(footage.pts))), strict=True):
+        check_interruption()
         cropped = pixels[: stream.height, : stream.width]  # H.264 holds no odd row or column
         yield from stream.encode(_frame(cropped, round(time / time_base), time_base))
     yield from stream.encode(None)
@@ -293,6 +307,7 @@ def _sound_packets(stream: av.AudioStream, waveform: Tensor) -> Iterator[av.Pack
     lead_in = -waveform.shape[1] % AAC_FRAME
     numbers = pad(waveform.detach().float().clamp(-1, 1).cpu(), (lead_in, 0)).numpy()  # [C, whole AAC frames]
     for start in range(0, numbers.shape[1], AAC_FRAME):
+        check_interruption()
         part = np.ascontiguousarray(numbers[:, start : start + AAC_FRAME])
         frame = av.AudioFrame.from_ndarray(part, format="fltp", layout=stream.layout.name)
         frame.sample_rate, frame.time_base = stream.rate, Fraction(1, stream.rate)
