@@ -115,19 +115,21 @@ def rank() -> int:
 
 
 def share_gradients(model: nn.Module) -> None:
-    """The mean of the gradients of all processes that learn together, zero where a part was not used."""
+    """The mean of the gradients of all processes that learn together; zero where a part was used by another alone."""
     if not distributed.is_initialized():
         return
-    for parameter in model.parameters():
+    parameters = list(model.parameters())
+    used = torch.tensor([parameter.grad is not None for parameter in parameters]).int()
+    distributed.all_reduce(used)
+    shared = [parameter for parameter, count in zip(parameters, used.tolist(), strict=True) if count]
+    for parameter in shared:
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
-    together = nn.utils.parameters_to_vector(parameter.grad for parameter in model.parameters())
+    together = nn.utils.parameters_to_vector(parameter.grad for parameter in shared)
     distributed.all_reduce(together)
     together /= distributed.get_world_size()
-    start = 0
-    for parameter in model.parameters():
-        parameter.grad.copy_(together[start : start + parameter.numel()].view_as(parameter))
-        start += parameter.numel()
+    for parameter, part in zip(shared, together.split([one.numel() for one in shared]), strict=True):
+        parameter.grad.copy_(part.view_as(parameter))
 
 
 def numbered(optimizers: Sequence[Optimizer]) -> dict[str, Optimizer]:

@@ -30,7 +30,7 @@ from .measures.numbers import Bench, Ledger
 from .measures.pictures import draw, draw_mel
 from .measures.reader import Reader, load_reader, quality
 from .measures.scores import Rows
-from .measures.subject import in_training
+from .measures.subject import averaged, in_training
 from .measures.tables import (
     FACE,
     FOLLOWS,
@@ -72,7 +72,7 @@ DEFAULT = "default"  # guidance: what the pipeline does if nothing is asked for
 class Order:
     """What is to be measured.
 
-    folder: of the training, None for the shipped model; data: its clips, beside its sounds
+    folder: of the training, None for the shipped model; data: its clips
     output: for numbers, tables and pictures
     """
 
@@ -109,19 +109,19 @@ def measured_guidance(order: Order, bench: Bench) -> Iterator[Table]:
 
 
 def measured_ablations(order: Order, reader: Reader) -> Iterator[Table]:
-    """Each variant, trained in a folder of its own, sampled without guidance."""
+    """Each variant, trained from the training's audio branch in a folder of its own, sampled without guidance."""
     if order.folder is None or order.data is None:
         raise ValueError(
             "ablations are trained on clips: give the training's --folder, and --data if they lie elsewhere"
         )
-    data, sounds = Dataset(order.data), Dataset(order.data.with_name("sounds"))
-    vocabulary = Vocabulary.from_file(VOCABULARY)
+    data, vocabulary = Dataset(order.data), Vocabulary.from_file(VOCABULARY)
+    begun = averaged(order.folder / "sound.pt")
     how = replace(order.plan, guidance=settings(())["none"])
     tasks = dict.fromkeys(task for task, _ in ABLATED)
     rows = {}
     for name, variant in VARIANTS.items():
         folder = folder_of(order.output / f"ablations-{order.budget}", name)
-        train(Loop(folder), data, sounds, vocabulary, stages(order.budget, variant.mask), variant.config)
+        train(Loop(folder), begun, data, vocabulary, stages(order.budget, variant.mask), variant.config)
         bundle = in_training(order.folder, folder, variant.config)
         bench = Bench(bundle, reader, Ledger(folder / "clips.jsonl"))
         rows[name] = {task: bench.rows(task, how, order.clips, order.seeds, name) for task in tasks}

@@ -54,13 +54,9 @@ def main(options: argparse.Namespace) -> None:
 def learn(options: argparse.Namespace) -> None:
     """Trains the joint model and writes its files."""
     folder = options.folder
-    learner = model.train(
-        Loop(folder, device=options.device),
-        Dataset(folder / "clips"),
-        Dataset(folder / "sounds"),
-        Vocabulary.from_file(VOCABULARY),
-        seed=options.seed,
-    )
+    loop, vocabulary, seed = Loop(folder, device=options.device), Vocabulary.from_file(VOCABULARY), options.seed
+    begun = model.train_sound(loop, Dataset(folder / "sounds"), vocabulary, seed=seed).state_dict()
+    learner = model.train(loop, begun, Dataset(folder / "clips"), vocabulary, seed=seed)
     if rank() == 0:
         pack_model(learner, options.output)
 

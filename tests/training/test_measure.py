@@ -250,15 +250,14 @@ def test_guidance_acts_where_it_says(name: str, early: Mode, late: Mode) -> None
 
 
 def test_a_small_budget_has_every_stage() -> None:
-    assert [stage.steps for stage in ablations.stages(3, (0.1, 0.0))] == [1, 2, 3]
+    assert [stage.steps for stage in ablations.stages(2, (0.1, 0.0))] == [1, 2]
     stages = ablations.stages(1200, (0.1, 0.0))
     assert [stage.steps for stage in stages] == [round(1200 * stage.steps / STAGES[-1].steps) for stage in STAGES]
-    assert stages[0].mask == (0.0, 0.0)  # no video yet
-    assert stages[1].mask[0] == pytest.approx(0.1) and stages[1].mask[1] == pytest.approx(stages[2].mask[0])
-    assert stages[2].mask[1] == pytest.approx(0)
-    assert ablations.stages(1200, (0.1, 0.1))[2].mask == pytest.approx((0.1, 0.1))
+    assert stages[0].mask[0] == pytest.approx(0.1) and stages[0].mask[1] == pytest.approx(stages[1].mask[0])
+    assert stages[1].mask[1] == pytest.approx(0)
+    assert ablations.stages(1200, (0.1, 0.1))[1].mask == pytest.approx((0.1, 0.1))
     with pytest.raises(ValueError, match="budget"):
-        ablations.stages(2, (0.1, 0.0))
+        ablations.stages(1, (0.1, 0.0))
 
 
 def test_every_variant_differs_and_is_asked_for() -> None:

@@ -1,4 +1,5 @@
-"""Variants of the model, each trained for the same small number of steps: what the paper's choices are worth here."""
+"""Variants of the model, each trained from the same audio branch for the same small number of steps: what the paper's
+choices are worth here."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ MASK_WEIGHT = 0.1  # of the mask loss, where it begins
 @dataclass(frozen=True)
 class Variant:
     """interaction: how the branches meet
-    mask: weight of the mask loss at the beginning and at the end of all that is trained with video
+    mask: weight of the mask loss at the beginning and at the end
     """
 
     interaction: InteractionConfig = field(default_factory=InteractionConfig)
@@ -55,7 +56,7 @@ QUESTIONS = {
 
 
 def stages(budget: int, mask: tuple[float, float], pattern: Sequence[Stage] = STAGES) -> tuple[Stage, ...]:
-    """The training's stages in so many steps in all, with the mask loss falling evenly while there is video.
+    """The training's stages in so many steps in all, with the mask loss falling evenly.
 
     Raises ``ValueError`` if there are fewer steps than stages.
     """
@@ -65,18 +66,13 @@ def stages(budget: int, mask: tuple[float, float], pattern: Sequence[Stage] = ST
     for left, stage in zip(reversed(range(len(pattern))), pattern, strict=True):
         end = round(budget * stage.steps / pattern[-1].steps)
         ends.append(min(max(end, ends[-1] + 1 if ends else 1), budget - left))
-    quiet = next(
-        (end for end, stage in zip([0, *ends], pattern, strict=False) if stage.video), 0
-    )  # until here no video
-    starts = [0, *ends[:-1]]
 
     def weight(step: int) -> float:
-        share = max(0.0, step - quiet) / max(1, budget - quiet)
-        return mask[0] + (mask[1] - mask[0]) * share
+        return mask[0] + (mask[1] - mask[0]) * step / budget
 
     return tuple(
-        replace(stage, steps=end, mask=(weight(start), weight(end)) if stage.video else (0.0, 0.0))
-        for stage, start, end in zip(pattern, starts, ends, strict=True)
+        replace(stage, steps=end, mask=(weight(start), weight(end)))
+        for stage, start, end in zip(pattern, [0, *ends], ends, strict=False)
     )
 
 
