@@ -231,12 +231,14 @@ class Batch:
                 raise client.RunError("no server answers: nothing was queued")
             self.heard = time.monotonic()
             workers = [asyncio.create_task(self.work(server)) for server in self.live]
-            try:
-                await asyncio.gather(*workers)
+            try:  # `gather` would cancel them too, and a second time is in the way of stopping what runs
+                await asyncio.wait(workers, return_when=asyncio.FIRST_EXCEPTION)
             finally:
                 for worker in workers:
                     worker.cancel()
-                await asyncio.gather(*workers, return_exceptions=True)
+                answers = await asyncio.gather(*workers, return_exceptions=True)
+            for error in filter(None, answers):
+                raise error
 
     async def work(self, server: str) -> None:
         """Makes rows on one server as long as there are any."""
