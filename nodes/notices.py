@@ -1,6 +1,7 @@
 """What a node has to say while it runs, shown on the node itself: warnings, and below them how far it is.
 
-A node whose `execute` is under `says_what_it_notices` shows every warning that the pack logs meanwhile.
+A node whose `execute` is under `says_what_it_notices` shows every warning that the pack logs meanwhile, and in the end
+why it refused: the browser's own message has that sentence only inside a report.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
+from comfy.model_management import InterruptProcessingException
 from comfy_execution.utils import get_executing_context
 from server import PromptServer
 
@@ -93,6 +95,12 @@ def noticing() -> Iterator[None]:
     token = _running.set(running)
     try:
         yield
+    except InterruptProcessingException:
+        raise
+    except Exception as error:
+        running.state = f"✖ {shorten(str(error) or type(error).__name__)}"
+        running.show()
+        raise
     finally:
         _running.reset(token)
         if running.text:
