@@ -31,6 +31,7 @@ SETTINGS = {
     "Comfy.Locale": "en",
     "Comfy.VueNodes.Enabled": False,
     "Comfy.Minimap.Visible": False,
+    "LiteGraph.Canvas.MaximumFps": 10,  # a canvas without a GPU is drawn by the cores that the model needs
     "LiteGraph.Canvas.MinFontSizeForLOD": 0,  # texts also where the graph is small
 }
 QUIET = "Failed to load resource"  # from outside, which is blocked, and what a new user does not have yet
