@@ -84,18 +84,22 @@ class FrontEnd:
         self.page.evaluate(LISTEN)
         self.said.clear()
 
-    def browse(self) -> Locator:
-        """Opens the pack's page of the template browser by the menu: the cards on it."""
-        self.page.keyboard.press("Escape")
+    def browse_by_menu(self) -> Locator:
+        """Opens the pack's page of the template browser as a person does: the cards on it."""
         self.page.locator(".comfy-menu-button-wrapper").first.click()
         self.page.get_by_text("Browse Templates", exact=True).first.click()
+        return self.cards()
+
+    def cards(self) -> Locator:
+        """Of the pack, in the open template browser."""
         self.page.get_by_role("button", name=PACK, exact=True).click()
         cards = self.page.locator('[data-testid^="template-workflow-"]')
         self.page.get_by_test_id("template-workflow-joint").wait_for()
         return cards
 
     def open_template(self, name: str) -> None:
-        self.browse()
+        self.page.evaluate("() => app.extensionManager.command.execute('Comfy.BrowseTemplates')")
+        self.cards()
         self.page.get_by_test_id(f"template-workflow-{name}").click()
         self.page.get_by_test_id("template-workflows-content").wait_for(state="detached")
         self.page.wait_for_function("() => app.graph.nodes.some(node => node.type == 'UniAVGenLoad')")

@@ -38,7 +38,7 @@ def check_whole(front_end: FrontEnd, name: str) -> None:
 
 
 def test_the_template_browser_offers_them_under_the_packs_name(front_end):
-    cards = front_end.browse()
+    cards = front_end.browse_by_menu()
     shown = {card.get_attribute("data-testid").removeprefix("template-workflow-") for card in cards.all()}
     front_end.page.wait_for_timeout(1000)
     front_end.picture("templates")
