@@ -29,7 +29,7 @@ WHILE_RUNNING = [
     ("joint", lambda ui: ui.set(SAMPLER, skip_layer="99"), SAMPLER, "layer 99 cannot be skipped"),
 ]
 AT_ONCE = [
-    (CONDITIONS, "frames", 82, "a clip of 82 frames cannot be made"),
+    (SAMPLER, "skip_layer", "eleven", "is not auto, none, or layer numbers"),
     (SAMPLER, "start", 0.2, "the guided interval from 0.2 to 0.5 is not one"),
 ]
 
@@ -68,7 +68,7 @@ def test_a_refusal_stands_on_its_node(
     seen.wait_for()
 
 
-@pytest.mark.parametrize(("kind", "name", "value", "sentence"), AT_ONCE, ids=["frames", "interval"])
+@pytest.mark.parametrize(("kind", "name", "value", "sentence"), AT_ONCE, ids=["layers", "interval"])
 def test_a_wrong_value_is_marked_before_anything_runs(front_end, kind, name, value, sentence):
     front_end.open_template("joint")
     front_end.set(kind, **{name: value})
