@@ -67,7 +67,7 @@ LISTEN = """() => { window.ended = []; for (const end of ['execution_success', '
 
 @dataclass
 class FrontEnd:
-    """The page, and what its console said since it is open."""
+    """The page, and what its console complained of."""
 
     page: Page
     server: Server
@@ -98,6 +98,8 @@ class FrontEnd:
         return cards
 
     def open_template(self, name: str) -> None:
+        """Opens a workflow of the pack in a tab of its own; what is said from then on counts."""
+        self.said.clear()
         self.page.evaluate("() => app.extensionManager.command.execute('Comfy.BrowseTemplates')")
         self.cards()
         self.page.get_by_test_id(f"template-workflow-{name}").click()
@@ -143,7 +145,8 @@ class FrontEnd:
 
     def hear(self, message: ConsoleMessage) -> None:
         address = message.location.get("url", "")
-        if message.type == "error" and (PACK in address or not message.text.startswith(QUIET)):
+        ours = address.startswith(self.server.url) and PACK in address
+        if message.type == "error" and (ours or not message.text.startswith(QUIET)):
             self.said.append(f"{message.text} ({address})")
 
 
