@@ -164,6 +164,14 @@ def face_mask(masks: tuple[Tensor, ...], video: Tensor) -> Tensor:
     return torch.nn.functional.interpolate(mean, size=size, mode="bilinear").flatten(0, 1)
 
 
+def after_first(video: Tensor) -> Tensor:
+    """Those latents of [B, 48, T, h, w] that colours show well: the first holds a single frame, in a code of its own.
+
+    As a rule it is given, too, so it shows nothing of what is made.
+    """
+    return video[:, :, 1:] if video.shape[2] > 1 else video
+
+
 class UniAVGenLatentFormat(comfy.latent_formats.Wan22):
     """Wan2.2's latents for the video part; mel is kept as it is.
 
@@ -196,9 +204,9 @@ class UniAVGenLatentFormat(comfy.latent_formats.Wan22):
     def preview_part(self, latent: Tensor) -> Tensor:
         """What a preview by colours shows: a latent of the clip [B, 48, 1, h, w], the next one with each step.
 
-        The middle one comes first, because the first one is given.
+        The middle one comes first.
         """
-        video = self.video_of(latent)
+        video = after_first(self.video_of(latent))
         place = (video.shape[2] // 2 + self.shown) % video.shape[2]
         self.shown += 1
         return video[:, :, place : place + 1]

@@ -1,6 +1,7 @@
 """What a node has to say while it runs, shown on the node itself: warnings, and below them how far it is.
 
-A node whose `execute` is under `says_what_it_notices` shows every warning that the pack logs meanwhile.
+A node whose `execute` is under `says_what_it_notices` shows every warning that the pack logs meanwhile, and in the end
+why it refused: the browser's own message has that sentence only inside a report.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
+from comfy.model_management import InterruptProcessingException
 from comfy_execution.utils import get_executing_context
 from server import PromptServer
 
@@ -56,7 +58,7 @@ class ToNode(logging.Handler):
 
 
 _running: ContextVar[NodeText | None] = ContextVar("uniavgen_node_text", default=None)
-_latest: dict[str, NodeText] = {}  # of each node that had something to say when it ran last
+_latest: dict[tuple[str, str], NodeText] = {}  # of nodes (id, kind) that had something to say
 
 
 def says_what_it_notices(execute: Callable[..., Any]) -> Callable[..., Any]:
@@ -65,38 +67,48 @@ def says_what_it_notices(execute: Callable[..., Any]) -> Callable[..., Any]:
 
         @functools.wraps(execute)
         async def later(*args: Any, **kwargs: Any) -> Any:
-            with noticing():
+            with noticing(execute.__qualname__):
                 return await execute(*args, **kwargs)
 
         return later
 
     @functools.wraps(execute)
     def now(*args: Any, **kwargs: Any) -> Any:
-        with noticing():
+        with noticing(execute.__qualname__):
             return execute(*args, **kwargs)
 
     return now
 
 
 @contextmanager
-def noticing() -> Iterator[None]:
-    """While this lasts, warnings of the pack are shown on the node that the host runs; outside of one, nowhere."""
+def noticing(kind: str) -> Iterator[None]:
+    """While this lasts, warnings of the pack are shown on the node that the host runs; outside of one, nowhere.
+
+    kind: tells nodes of several workflows apart that have the same id
+    """
     context = get_executing_context()
     if context is None:
         yield
         return
     if not any(isinstance(handler, ToNode) for handler in PACK.handlers):
         PACK.addHandler(ToNode(logging.WARNING))
-    before, running = _latest.pop(context.node_id, None), NodeText(context.node_id, context.prompt_id)
+    key = context.node_id, kind
+    before, running = _latest.pop(key, None), NodeText(context.node_id, context.prompt_id)
     if before is not None and context.list_index and before.prompt_id == context.prompt_id:
         running.warnings = before.warnings  # the host runs the node once for each item of a list
     token = _running.set(running)
     try:
         yield
+    except InterruptProcessingException:
+        raise
+    except Exception as error:
+        running.state = f"✖ {shorten(str(error) or type(error).__name__)}"
+        running.show()
+        raise
     finally:
         _running.reset(token)
         if running.text:
-            _latest[context.node_id] = running
+            _latest[key] = running
         elif before is not None:
             running.show()
 

@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..uniavgen_core.geometry import TEMPORAL_STRIDE, VIDEO_FPS
+from .adapter_latent import after_first
 from .notices import tell_state
 
 PICTURES_A_SECOND = VIDEO_FPS // TEMPORAL_STRIDE  # a picture for each latent, as fast as the clip itself
@@ -73,7 +74,6 @@ class Film:
         pictures = self.pictures
         if not pictures:
             return None
-        # from the middle on: the first latent is given, so it shows nothing of what is made
         place = len(pictures) // 2 + int((time.monotonic() - self._start) * PICTURES_A_SECOND)
         return "JPEG", pictures[place % len(pictures)], latent_preview.MAX_PREVIEW_RESOLUTION
 
@@ -114,9 +114,9 @@ class StepClock:
 
 
 def by_colours(previewer: latent_preview.Latent2RGBPreviewer, video: Tensor) -> list[Image.Image]:
-    """A small picture of each latent of the first clip in [B, 48, T, h, w]."""
+    """A small picture of each latent of the first clip in [B, 48, T, h, w], but its first."""
     weight, bias = previewer.latent_rgb_factors, previewer.latent_rgb_factors_bias
-    clip = video[0].movedim(0, -1).float()  # [T, h, w, 48]
+    clip = after_first(video)[0].movedim(0, -1).float()  # [T - 1, h, w, 48]
     colours = torch.nn.functional.linear(clip, weight.to(clip), None if bias is None else bias.to(clip))
     pixels = ((colours + 1) / 2).clamp(0, 1).mul(255).nan_to_num().to("cpu", torch.uint8)
     return [Image.fromarray(picture.numpy()) for picture in pixels]

@@ -1,4 +1,5 @@
-"""Makes the twins of the workflows that use the published files: ``NAME_released.json`` from each ``NAME.json``.
+"""Makes the twins of the workflows that use the published files: ``NAME_released.json`` from each ``NAME.json``,
+with a thumbnail.
 
     python -m scripts.released_workflows
 
@@ -18,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from PIL import Image, ImageDraw, ImageFont
+
 from uniavgen_core.parts import PARTS, PUBLISHED, VOCODER_FOLDER, Part
 from uniavgen_core.sampling import Guidance
 
@@ -26,6 +29,7 @@ SUFFIX = "_released"
 HUB = "https://huggingface.co"
 WIDTH = 120  # columns of a line in an API workflow
 NOTE_GROWS = 220
+BAND = (120, 62, 20)
 PART = {part.name: part for part in PARTS}
 
 Json = dict[str, Any]
@@ -251,6 +255,18 @@ def twins(name: str) -> dict[Path, str]:
     }
 
 
+def thumbnail(picture: Image.Image) -> Image.Image:
+    """That of a twin: the other's, with a line above its name."""
+    picture = picture.convert("RGB")
+    width, height = picture.size
+    top, bottom = height * 74 // 100, height * 85 // 100  # the name stands below
+    band = Image.new("RGB", (width, bottom - top), BAND)
+    font = ImageFont.load_default(size=height / 15)
+    ImageDraw.Draw(band).text((width / 2, band.height / 2), "published model", "white", font, anchor="mm")
+    picture.paste(band, (0, top))
+    return picture
+
+
 def main() -> None:
     for name in originals():
         for path, text in twins(name).items():
@@ -258,6 +274,8 @@ def main() -> None:
             partial.write_text(text, "utf-8")
             os.replace(partial, path)
             print(path.relative_to(WORKFLOWS.parent))
+        with Image.open(WORKFLOWS / f"{name}.jpg") as picture:
+            thumbnail(picture).save(WORKFLOWS / f"{name}{SUFFIX}.jpg", quality=88)
 
 
 if __name__ == "__main__":

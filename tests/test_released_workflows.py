@@ -32,6 +32,7 @@ def test_every_workflow_has_its_twin_and_no_other_is_there():
     made = {path for name in originals() for path in twins(name)}
     assert made == {*WORKFLOWS.glob(f"*{SUFFIX}.json"), *WORKFLOWS.glob(f"api/*{SUFFIX}.json")}
     assert len(made) == 14
+    assert {path.stem for path in WORKFLOWS.glob("*.jpg")} == {path.stem for path in WORKFLOWS.glob("*.json")}
 
 
 @pytest.mark.parametrize("name", originals())
