@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 
 import pytest
@@ -80,3 +81,9 @@ def make_case() -> Callable[..., tuple[AVLatent, Conditions]]:
         return latent, conditions
 
     return make
+
+
+def pytest_configure() -> None:
+    """Ctrl-C reaches the programs under test also where the tests run in the background, which would ignore it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
