@@ -35,7 +35,7 @@ def test_the_output_is_that_of_the_changed_weights(measured):
 def test_every_kind_of_parameter_can_be_changed(measured):
     """Also those that the host's loading passes over: modulations beside modules."""
     acts, direct = values(measured, "acts "), values(measured, "direct ")
-    assert len(acts) == 7 and min(acts.values()) > 1e-3
+    assert len(acts) == 7 and min(acts.values()) > 1e-4  # of what the model says: a hundred times rounding, as below
     assert direct.pop("direct idle") == []
     assert len(direct) == 9 and max(direct.values()) < 1e-6
 
