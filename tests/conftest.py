@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from batches import servers, table  # noqa: F401
 
 from uniavgen_core.config import BranchConfig, InteractionConfig, ModelConfig
 from uniavgen_core.model import JointModel
