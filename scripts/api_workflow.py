@@ -86,3 +86,8 @@ def parse(text: str, old: Any, target: str) -> str | bool | int | float:
     if type(value) not in numbers or (isinstance(value, float) and not math.isfinite(value)):
         raise ValueError(f"{target} must be {kind}, as in the workflow ({json.dumps(old)}), not {text!r}")
     return value
+
+
+def add_set(parser: argparse.ArgumentParser, meaning: str) -> None:
+    """The option ``--set NODE.INPUT=VALUE``, which may be given again."""
+    parser.add_argument("--set", action="append", default=[], type=assignment, metavar="NODE.INPUT=VALUE", help=meaning)

@@ -85,13 +85,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--released", action="store_true", help="with the published model, not the tiny one")
     parser.add_argument("--root", type=Path, metavar="FOLDER", help="where its paths start (default: the CSV's folder)")
     parser.add_argument("--limit", type=positive, metavar="N", help="makes no more than N of the rows without a clip")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        type=api_workflow.assignment,
-        metavar="NODE.INPUT=VALUE",
-        help="changes an input of the workflows, as sampler.steps=30; a row's own cells come after it",
+    api_workflow.add_set(
+        parser, "changes an input of the workflows, as sampler.steps=30; a row's own cells come after it"
     )
     parser.add_argument(
         "--wait",

@@ -55,14 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Runs an API workflow on a ComfyUI server and saves what comes back.")
     parser.add_argument("workflow", type=Path, help="workflow in API format (.json)")
     parser.add_argument("--server", default="http://127.0.0.1:8188", help="default: %(default)s")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        type=api_workflow.assignment,
-        metavar="NODE.INPUT=VALUE",
-        help="changes an input",
-    )
+    api_workflow.add_set(parser, "changes an input")
     parser.add_argument(
         "--upload",
         action="append",

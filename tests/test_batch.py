@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-from batches import batch, clips, report, row
+from batches import COLUMNS, DEAD, HEADER, JOINT, VOICE, batch, clips, report, row
 
 from scripts.run_batch import main
-
-ROOT = Path(__file__).parents[1]
-HEADER = "data_id,ref_image_path,ref_audio_path,ref_speech_content,video_path,audio_path,speech_content,prompt,lang"
-COLUMNS = HEADER.split(",")
-JOINT = {"data_id": "a", "ref_image_path": "face.png", "speech_content": "Hello, you.", "prompt": "Red.", "lang": "en"}
-VOICE = {"ref_audio_path": "voice.wav", "ref_speech_content": "water"}
-DEAD = "http://127.0.0.1:9"
 
 
 def test_every_task(servers, table):

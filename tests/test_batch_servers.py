@@ -13,14 +13,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from batches import batch, clips, report, row
-
-ROOT = Path(__file__).parents[1]
-HEADER = "data_id,ref_image_path,ref_audio_path,ref_speech_content,video_path,audio_path,speech_content,prompt,lang"
-COLUMNS = HEADER.split(",")
-JOINT = {"data_id": "a", "ref_image_path": "face.png", "speech_content": "Hello, you.", "prompt": "Red.", "lang": "en"}
-VOICE = {"ref_audio_path": "voice.wav", "ref_speech_content": "water"}
-DEAD = "http://127.0.0.1:9"
+from batches import DEAD, ROOT, batch, clips, report, row
 
 
 def test_goes_on_where_it_stopped(servers, table, tmp_path, capsys):
