@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Protocol
 
@@ -40,7 +40,9 @@ class Measure(Protocol):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the commands of all measures of single clips take."""
     add_clip_arguments(parser)
-    parser.add_argument("--output", type=Path, help="folder for the tables (default: CLIPS/measured, or beside the CSV)")
+    parser.add_argument(
+        "--output", type=Path, help="folder for the tables (default: CLIPS/measured, or beside the CSV)"
+    )
     parser.add_argument("--method", help="name of what made the clips, for the tables (default: the folder's)")
     parser.add_argument("--limit", type=int, help="measure only so many clips, the first ones")
 
