@@ -169,7 +169,7 @@ def test_reading_is_attention_and_costs_what_looks_elsewhere():
     torch.testing.assert_close(reader.loss(), expected)
 
 
-def test_tasks_come_as_often_as_the_paper_has_them():
+def test_tasks_come_as_often_as_the_mix_has_them():
     generator = seeded()
     drawn = [choose(MIX, generator) for _ in range(5000)]
     for task, weight in MIX.items():
