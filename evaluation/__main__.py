@@ -15,6 +15,11 @@ WRONG, INTERRUPTED = 2, 130
 # name: what it does. The module of that name has add_arguments(parser) and main(arguments), which may return a code.
 COMMANDS = {
     "words": "word error rate",
+    "frechet": "FID and FVD between two sets of clips",
+    "aesthetics": "production quality and content usefulness of the sound",
+    "picture": "subject consistency, dynamic degree, image quality",
+    "judge": "timbre and emotion consistency, by a multimodal model",
+    "benchmark": "GRID and EMTD: rows for the batch command, and the paper's tables",
 }
 
 
