@@ -19,6 +19,7 @@ COMMANDS = {
     "aesthetics": "production quality and content usefulness of the sound",
     "picture": "subject consistency, dynamic degree, image quality",
     "judge": "timbre and emotion consistency, by a multimodal model",
+    "tiny": "the tables of the built-in tiny model",
     "benchmark": "GRID and EMTD: rows for the batch command, and the paper's tables",
 }
 

@@ -194,8 +194,8 @@ def _rubric(path: Path | None) -> str:
 
 def plan(asked: Judge, clips: Sequence[Clip], ledger: Path) -> str:
     """What will be sent, where to and how much. ledger: of what was judged before."""
-    known, sizes, left_out = measure._read(ledger), [], []
-    fresh = [clip for clip in clips if measure._key(asked, clip) not in known]
+    known, sizes, left_out = measure.read_ledger(ledger), [], []
+    fresh = [clip for clip in clips if measure.key_of(asked, clip) not in known]
     for clip in tqdm(fresh, desc="looking at the clips", unit="clip", mininterval=1, leave=False):
         try:
             sizes.append(len(request(asked.shown(clip), asked.service, asked.rubric)))

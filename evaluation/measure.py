@@ -74,10 +74,10 @@ def method_of(options: argparse.Namespace) -> str:
 
 def measured(measure: Measure, clips: Sequence[Clip], ledger: Path) -> list[Row]:
     """A row for each clip. ledger: a file of what was measured before, which is not measured again; failures are."""
-    known, rows = _read(ledger), []
+    known, rows = read_ledger(ledger), []
     with ledger.open("a") as file:
         for clip in tqdm(clips, desc=measure.name, unit="clip", mininterval=1):
-            key = _key(measure, clip)
+            key = key_of(measure, clip)
             if key in known:
                 rows.append(Row(clip.name, known[key]))
                 continue
@@ -92,7 +92,7 @@ def measured(measure: Measure, clips: Sequence[Clip], ledger: Path) -> list[Row]
     return rows
 
 
-def _read(ledger: Path) -> dict[str, dict[str, Value]]:
+def read_ledger(ledger: Path) -> dict[str, dict[str, Value]]:
     """What the whole lines of a ledger hold; half a line, of a run that was killed, is cut off."""
     if not ledger.exists():
         return {}
@@ -105,7 +105,7 @@ def _read(ledger: Path) -> dict[str, dict[str, Value]]:
     return {row["key"]: row["values"] for row in map(json.loads, whole.splitlines())}
 
 
-def _key(measure: Measure, clip: Clip) -> str:
+def key_of(measure: Measure, clip: Clip) -> str:
     """Changes with the clip's files, with what is known of it, and with the measure's settings."""
     files = [path.stat() if path and path.is_file() else None for path in (clip.path, clip.image, clip.voice)]
     marks = [stat and (stat.st_size, stat.st_mtime_ns) for stat in files]

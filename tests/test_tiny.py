@@ -168,10 +168,11 @@ def test_an_empty_caption_is_one_symbol(captions):
 
 
 def test_order_and_content_of_a_caption_matter(captions):
+    """Far more than rounding changes them, which is below 1e-5; how much is the training's choice."""
     one, two, three = captions.encode(["ab ab", "ba ab", "ab ac"])
-    assert not torch.allclose(one, two, atol=0.1) and not torch.allclose(one, three, atol=0.1)
+    assert not torch.allclose(one, two, atol=1e-2) and not torch.allclose(one, three, atol=1e-2)
     same = captions.encode(["a" * 20])[0]  # the place alone tells these apart
-    assert not torch.allclose(same[4], same[12], atol=0.1)
+    assert not torch.allclose(same[4], same[12], atol=1e-2)
 
 
 def test_a_long_caption_is_cut_and_says_so(captions, caplog):

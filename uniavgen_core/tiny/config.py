@@ -26,7 +26,7 @@ TINY = ModelConfig(
 )
 
 # What measured best (see MODEL_CARD.md)
-GUIDANCE = replace(Guidance.paper(), scale_video=1.5, scale_audio=1.5)
+GUIDANCE = replace(Guidance.paper(), scale_video=2.0, scale_audio=2.0)
 
 # Caption encoder: the 256 bytes of UTF-8 and the mark that ends every caption
 CAPTION_SYMBOLS = 257
