@@ -116,7 +116,7 @@ def direct_changes(bench: Bench) -> tuple[dict[str, Any], dict[str, Any]]:
         "head.modulation": "diffusion_model.head.modulation.diff",
         "a2v_blocks.0.mask_head.modulation": "diffusion_model.a2v_blocks.0.mask_head.modulation.diff",
         "text_embedding.text_blocks.0.grn.gamma": "diffusion_model.text_embedding.text_blocks.0.grn.gamma.diff",
-        "blocks.1.norm3.weight": "diffusion_model.blocks.1.norm3.diff",
+        "audio_blocks.1.norm3.weight": "diffusion_model.audio_blocks.1.norm3.diff",
         "blocks.1.self_attn.norm_q.weight": "diffusion_model.blocks.1.self_attn.norm_q.diff",
         "audio_blocks.1.ffn.0.bias": "diffusion_model.audio_blocks.1.ffn.0.diff_b",
     }

@@ -36,7 +36,7 @@ def test_workflow_gives_a_clip(server, tmp_path):
     assert frames.shape == (81, 128, 128, 3)
     assert all(frame.std() > 5 for frame in frames)  # not one colour
     moved = np.abs(np.diff(frames.astype(float), axis=0)).mean(axis=(0, 3))  # of each pixel
-    assert moved[76:110, 42:86].mean() > max(2, 3 * np.median(moved))  # the mouth does, and hardly anything else
+    assert moved[76:110, 42:86].mean() > max(1, 10 * np.median(moved))  # the mouth does, and hardly anything else
     assert np.abs(waveform).max() > 1e-3  # it sounds
     portrait = np.asarray(Image.open(PORTRAIT).convert("RGB").resize((128, 128)), dtype=float)
     assert np.corrcoef(portrait.ravel(), frames[0].ravel())[0, 1] > 0.9
