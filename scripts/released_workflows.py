@@ -256,14 +256,13 @@ def twins(name: str) -> dict[Path, str]:
 
 
 def thumbnail(picture: Image.Image) -> Image.Image:
-    """That of a twin: the other's, with a line above its name."""
+    """That of a twin: the other's, with a line across its top."""
     picture = picture.convert("RGB")
     width, height = picture.size
-    top, bottom = height * 74 // 100, height * 85 // 100  # the name stands below
-    band = Image.new("RGB", (width, bottom - top), BAND)
+    band = Image.new("RGB", (width, height // 9), BAND)
     font = ImageFont.load_default(size=height / 15)
     ImageDraw.Draw(band).text((width / 2, band.height / 2), "published model", "white", font, anchor="mm")
-    picture.paste(band, (0, top))
+    picture.paste(band)
     return picture
 
 
