@@ -13,7 +13,7 @@ from uniavgen_core.config import BranchConfig, InteractionConfig, ModelConfig
 from uniavgen_core.model import JointModel
 from uniavgen_core.types import JOINT, AVLatent, Conditions, Interaction
 
-pytest.register_assert_rewrite("downloads", "vocoders")
+pytest.register_assert_rewrite("downloads", "judges", "vocoders")
 
 
 def small_config(**interaction) -> ModelConfig:
