@@ -34,6 +34,7 @@ SETTINGS = {
     "LiteGraph.Canvas.MaximumFps": 10,  # a canvas without a GPU is drawn by the cores that the model needs
     "LiteGraph.Canvas.MinFontSizeForLOD": 0,  # texts also where the graph is small
 }
+OVERLAY, DIALOG = '[data-testid="error-overlay"]', ".comfy-error-report"  # of newer and of older front ends
 QUIET = "Failed to load resource"  # from outside, which is blocked, and what a new user does not have yet
 
 NODES = """() => app.graph.nodes.map(node => ({
@@ -100,6 +101,9 @@ class FrontEnd:
     def open_template(self, name: str) -> None:
         """Opens a workflow of the pack in a tab of its own; what is said from then on counts."""
         self.said.clear()
+        if self.page.locator(DIALOG).count():
+            self.page.keyboard.press("Escape")
+            self.page.locator(DIALOG).wait_for(state="detached")
         self.page.evaluate("() => app.extensionManager.command.execute('Comfy.BrowseTemplates')")
         self.cards()
         self.page.get_by_test_id(f"template-workflow-{name}").click()
@@ -138,6 +142,20 @@ class FrontEnd:
         self.page.wait_for_function("() => window.ended.length", timeout=1000 * seconds)
         kind, detail = self.page.evaluate("() => window.ended[0]")
         return detail.get("exception_message", kind)
+
+    def errors(self) -> Locator:
+        """What tells that something is wrong, if anything is."""
+        return self.page.locator(f"{OVERLAY}, {DIALOG}")
+
+    def error_list(self) -> Locator:
+        """What is wrong, in detail: in the panel beside the graph, or in the dialog."""
+        self.errors().first.wait_for()
+        if self.page.locator(DIALOG).count():
+            return self.page.locator(DIALOG)
+        self.page.get_by_test_id("error-overlay-see-errors").click()
+        panel = self.page.get_by_test_id("properties-panel")
+        panel.get_by_text("Invalid input").wait_for()
+        return panel
 
     def picture(self, name: str) -> None:
         """Keeps a screenshot."""

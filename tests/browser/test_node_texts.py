@@ -61,7 +61,7 @@ def test_a_refusal_stands_on_its_node(
     front_end.press_run()
     assert sentence in front_end.wait_for_end()
     wait_until(lambda: sentence in text_on(front_end, kind))
-    front_end.page.get_by_test_id("error-overlay").wait_for()
+    front_end.errors().first.wait_for()
     front_end.picture(f"refused_{sentence.partition(':')[0].replace(' ', '_')}")
     assert [node["type"] for node in front_end.nodes() if node["refused"]] == [kind]
     seen = front_end.page.get_by_text(sentence).first
@@ -73,11 +73,9 @@ def test_a_wrong_value_is_marked_before_anything_runs(front_end, kind, name, val
     front_end.open_template("joint")
     front_end.set(kind, **{name: value})
     front_end.press_run()
-    front_end.page.get_by_test_id("error-overlay-see-errors").click()
-    panel = front_end.page.get_by_test_id("properties-panel")
-    panel.get_by_text("Invalid input").wait_for()
+    listed = front_end.error_list()
     assert [node["type"] for node in front_end.nodes() if node["refused"]] == [kind]
-    assert name in panel.inner_text()
+    assert name in listed.inner_text()
     front_end.picture(f"refused_{name}")
     told = front_end.page.evaluate("() => Object.values(app.lastNodeErrors).flatMap(node => node.errors)")
     assert any(sentence in error["details"] for error in told)

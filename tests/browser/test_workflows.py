@@ -50,7 +50,7 @@ def test_it_opens_and_runs_and_shows_its_video(front_end, name):
     front_end.open_template(name)
     front_end.picture(f"{name}_opened")
     check_whole(front_end, name)
-    assert front_end.page.get_by_test_id("error-overlay").count() == 0
+    assert front_end.errors().count() == 0
     if not AS_THEY_ARE:
         front_end.set(next(node["type"] for node in front_end.nodes() if "steps" in node["widgets"]), steps=2)
     front_end.press_run()
