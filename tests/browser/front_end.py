@@ -35,7 +35,8 @@ SETTINGS = {
     "LiteGraph.Canvas.MinFontSizeForLOD": 0,  # texts also where the graph is small
 }
 OVERLAY, DIALOG = '[data-testid="error-overlay"]', ".comfy-error-report"  # of newer and of older front ends
-QUIET = "Failed to load resource"  # from outside, which is blocked, and what a new user does not have yet
+# from outside, which is blocked, and what a new user does not have yet
+QUIET = ("Failed to load resource", "Error fetching file size")
 
 NODES = """() => app.graph.nodes.map(node => ({
     id: String(node.id), type: node.type, title: node.title, known: node.type in LiteGraph.registered_node_types,
