@@ -15,12 +15,14 @@ WRONG, INTERRUPTED = 2, 130
 # name: what it does. The module of that name has add_arguments(parser) and main(arguments), which may return a code.
 COMMANDS = {
     "words": "word error rate",
+    "lipsync": "SyncNet: LSE-C, LSE-D and the offset",
     "frechet": "FID and FVD between two sets of clips",
     "aesthetics": "production quality and content usefulness of the sound",
     "picture": "subject consistency, dynamic degree, image quality",
     "judge": "timbre and emotion consistency, by a multimodal model",
     "tiny": "the tables of the built-in tiny model",
     "benchmark": "GRID and EMTD: rows for the batch command, and the paper's tables",
+    "study": "a page that asks people, and the tally of their answers",
 }
 
 

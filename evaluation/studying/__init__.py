@@ -1,0 +1,1 @@
+"""A user study: folders of clips -> a page that asks people -> their answers -> shares of votes."""
