@@ -125,6 +125,15 @@ def test_the_root_imports_the_host_only_inside_the_entry_point() -> None:
     assert {node.module for node in body if isinstance(node, ast.ImportFrom)} <= {"__future__"}
 
 
+@pytest.mark.parametrize("path", sorted(ROOT.glob("evaluation/**/*.py")), ids=lambda path: str(path.relative_to(ROOT)))
+def test_measures_load_without_the_core_beside_them(path: Path) -> None:
+    """In ComfyUI nothing is found by the names ``uniavgen_core`` and ``training``: commands alone import them, late."""
+    body = ast.parse(path.read_text()).body
+    absolute = {node.module.partition(".")[0] for node in body if isinstance(node, ast.ImportFrom) and not node.level}
+    absolute |= {alias.name.partition(".")[0] for node in body if isinstance(node, ast.Import) for alias in node.names}
+    assert not absolute & {"uniavgen_core", "training", "evaluation", *HOST}
+
+
 def test_importing_the_core_changes_nothing_global() -> None:
     """Random state, thread count, default dtype and warning filters are as PyTorch alone leaves them."""
     program = """
