@@ -51,7 +51,7 @@ def load_audiobox(weights: Path | None, device: str) -> Judge:
     try:
         from audiobox_aesthetics.infer import AesPredictor
     except ImportError as error:
-        raise ImportError(f"PQ and CU need a package: pip install audiobox_aesthetics ({error})") from error
+        raise ImportError(f"PQ and CU need a package: pip install audiobox_aesthetics requests ({error})") from error
     import torch
 
     if weights:
