@@ -6,13 +6,11 @@ sentence on stderr), 130 interrupted; the same command goes on where it stopped.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
-from importlib import import_module
 
-WRONG, INTERRUPTED = 2, 130
-# name: what it does. The module of that name has add_arguments(parser) and main(arguments), which may return a code.
+from .commands import run
+
 COMMANDS = {
     "words": "word error rate",
     "lipsync": "SyncNet: LSE-C, LSE-D and the offset",
@@ -27,27 +25,7 @@ COMMANDS = {
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m evaluation", description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "command", choices=COMMANDS, help="; ".join(f"{name}: {what}" for name, what in COMMANDS.items())
-    )
-    words = list(sys.argv[1:] if words is None else words)
-    command = parser.parse_args(words[:1]).command
-    try:
-        module = import_module(f".{command}", __package__)
-        own = argparse.ArgumentParser(
-            prog=f"{parser.prog} {command}",
-            description=module.__doc__,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        module.add_arguments(own)
-        return module.main(own.parse_args(words[1:])) or 0
-    except (ValueError, OSError, ImportError) as error:
-        print(*(f"error: {line}" for line in str(error).splitlines()), sep="\n", file=sys.stderr)
-        return WRONG
-    except KeyboardInterrupt:
-        print("interrupted: the same command goes on from here", file=sys.stderr)
-        return INTERRUPTED
+    return run("evaluation", __doc__.splitlines()[0], COMMANDS, words)
 
 
 if __name__ == "__main__":

@@ -333,7 +333,7 @@ def test_a_training_is_measured_as_it_stands(tmp_path: Path, bundle: Bundle, lis
     ],
 )
 def test_the_command_refuses_with_a_sentence(words: list[str], sentence: str, capsys: pytest.CaptureFixture) -> None:
-    assert command.main(["measure", *words]) == command.WRONG
+    assert command.main(["measure", *words]) == 2
     assert sentence in capsys.readouterr().err
 
 
