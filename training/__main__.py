@@ -12,6 +12,7 @@ from evaluation.commands import run
 
 COMMANDS = {
     "tiny": "makes data, trains every part and writes the files that the tiny model loads",
+    "further": "trains the shipped model further and writes its files anew",
     "examples": "makes the example inputs of the repository and the picture of what comes out",
     "measure": "measures the model on what it never saw, prints tables and writes pictures",
 }

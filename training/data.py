@@ -58,14 +58,14 @@ class Batch:
         return replace(self, **moved)
 
 
-def make_data(folder: Path, vae: TinyVAE, lengths: dict[int, int] = LENGTHS, workers: int = 1) -> None:
-    """Writes the shards of the training split that are missing."""
-    _make_shards(folder, vae, lengths, 0, workers)
+def make_data(folder: Path, vae: TinyVAE, lengths: dict[int, int] = LENGTHS, workers: int = 1, first: int = 0) -> None:
+    """Writes the shards of the training split that are missing. first: seed of the first clip of each length"""
+    _make_shards(folder, vae, lengths, first, workers)
 
 
-def make_sounds(folder: Path, lengths: dict[int, int] = SOUNDS, workers: int = 1) -> None:
+def make_sounds(folder: Path, lengths: dict[int, int] = SOUNDS, workers: int = 1, first: int = FIRST_SOUND) -> None:
     """The same for clips without pictures, which are others."""
-    _make_shards(folder, None, lengths, FIRST_SOUND, workers)
+    _make_shards(folder, None, lengths, first, workers)
 
 
 def _make_shards(folder: Path, vae: TinyVAE | None, lengths: dict[int, int], first: int, workers: int) -> None:

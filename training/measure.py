@@ -46,7 +46,7 @@ from .measures.tables import (
     save,
 )
 from .measures.tasks import Plan, Task, make, unseen_clip
-from .model import train
+from .model import audio_branch, train
 
 PICTURED = 2  # clips
 MADE = (Task.JOINT, Task.VOICE, Task.DRIVEN, Task.DUBBING)
@@ -114,14 +114,14 @@ def measured_ablations(order: Order, reader: Reader) -> Iterator[Table]:
         raise ValueError(
             "ablations are trained on clips: give the training's --folder, and --data if they lie elsewhere"
         )
-    data, vocabulary = Dataset(order.data), Vocabulary.from_file(VOCABULARY)
-    begun = averaged(order.folder / "sound.pt")
+    clips, vocabulary = Dataset(order.data), Vocabulary.from_file(VOCABULARY)
+    begun = audio_branch(averaged(order.folder / "sound.pt"))
     how = replace(order.plan, guidance=settings(())["none"])
     tasks = dict.fromkeys(task for task, _ in ABLATED)
     rows = {}
     for name, variant in VARIANTS.items():
         folder = folder_of(order.output / f"ablations-{order.budget}", name)
-        train(Loop(folder), begun, data, vocabulary, stages(order.budget, variant.mask), variant.config)
+        train(Loop(folder), begun, clips, clips, vocabulary, stages(order.budget, variant.mask), variant.config)
         bundle = in_training(order.folder, folder, variant.config)
         bench = Bench(bundle, reader, Ledger(folder / "clips.jsonl"))
         rows[name] = {task: bench.rows(task, how, order.clips, order.seeds, name) for task in tasks}

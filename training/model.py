@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Muon, Optimizer
+from torch.optim import Optimizer
 
 from uniavgen_core.config import MAX_TIMESTEP, ModelConfig
 from uniavgen_core.geometry import ClipLength
@@ -23,9 +23,12 @@ from uniavgen_core.types import UNIMODAL
 from .data import Dataset
 from .lessons import lesson, losses
 from .loop import WEIGHT_DECAY, Loop, adam, rank
+from .muon import Muon
 
 TOKENS = 1700  # latents times 16 and audio tokens of a batch together, about
 READING = 0.1  # weight of the loss of reading
+# Tasks that train the audio branch alone, on sounds: what it is given then
+ALONE = {"sound": "joint", "sound with a voice": "voice"}
 
 
 @dataclass(frozen=True)
@@ -33,24 +36,23 @@ class Stage:
     """steps: when it ends, counted from the beginning of the first one that is trained with it
     tasks: how often each comes; lengths: how often clips of so many frames
     mask: weight of the mask loss at the beginning and at the end of the stage
-    video: False trains the audio branch alone, on sounds
     """
 
     steps: int
     tasks: Mapping[str, float]
     lengths: Mapping[int, float]
     mask: tuple[float, float] = (0.0, 0.0)
-    video: bool = True
 
 
 # paper: 4 : 1 : 1 : 2 : 2; of so small a model dubbing has to be asked for more often, driving less
 MIX = {"joint": 3, "voice": 1, "continuation": 1, "dubbing": 4, "audio-driven": 1}
-SOUND = Stage(4500, {"joint": 2, "voice": 1}, {33: 0.6, 57: 0.1, 81: 0.3}, video=False)
+SOUND = Stage(4500, {"sound": 2, "sound with a voice": 1}, {33: 0.6, 57: 0.1, 81: 0.3})
 STAGES = (
     Stage(700, {"joint": 1}, {33: 0.4, 57: 0.3, 81: 0.3}, mask=(0.1, 0.07)),
     Stage(8000, MIX, {33: 0.2, 57: 0.1, 81: 0.7}, mask=(0.07, 0.0)),
 )
 RATE = 0.01
+FAST = ("avx512_bf16", "amx_bf16", "bf16")  # instructions of a CPU, as PyTorch names them
 LARGE = 96  # rows and columns of a matrix that Muon changes
 
 
@@ -90,7 +92,7 @@ def optimizers(learner: Learner, rate: float) -> list[Optimizer]:
     large, rest = [], []
     for weight in learner.parameters():
         (large if weight.ndim == 2 and min(weight.shape) >= LARGE else rest).append(weight)
-    return [Muon(large, rate, WEIGHT_DECAY, adjust_lr_fn="match_rms_adamw", ns_steps=4), adam(rest, rate)]
+    return [Muon(large, rate, WEIGHT_DECAY), adam(rest, rate)]
 
 
 def choose(chances: Mapping, generator: torch.Generator):
@@ -104,39 +106,53 @@ def train_sound(
 ) -> Learner:
     """The audio branch alone (first stage of the paper), averaged over the last steps. sounds: have no pictures"""
     torch.manual_seed(seed)
-    return _train(loop, "sound", Learner(), sounds, vocabulary, (stage,), seed, rate)
+    return run(loop, "sound", Learner(), sounds, sounds, vocabulary, (stage,), seed, rate)
+
+
+def audio_branch(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of a learner without what passes between its branches."""
+    return {name: tensor for name, tensor in weights.items() if "a2v_" not in name and "v2a_" not in name}
 
 
 def train(
     loop: Loop,
     begun: Mapping[str, Tensor],
-    data: Dataset,
+    clips: Dataset,
+    sounds: Dataset,
     vocabulary: Vocabulary,
     stages: tuple[Stage, ...] = STAGES,
     config: ModelConfig = TINY,
     seed: int = 0,
     rate: float = RATE,
+    tokens: int = TOKENS,
 ) -> Learner:
-    """The joint model after all stages, averaged over the last steps. begun: weights that `train_sound` gave"""
+    """The joint model after all stages, averaged over the last steps.
+
+    begun: weights to begin with, of the audio branch or of all
+    tokens: of a batch in one process, about
+    """
     torch.manual_seed(seed)
     learner = Learner(config)
-    known = {name: tensor for name, tensor in begun.items() if "a2v_" not in name and "v2a_" not in name}
-    learner.load_state_dict(learner.state_dict() | known)  # what passes between the branches begins at zero
-    return _train(loop, "model", learner, data, vocabulary, stages, seed, rate)
+    learner.load_state_dict(learner.state_dict() | dict(begun))
+    return run(loop, "model", learner, clips, sounds, vocabulary, stages, seed, rate, tokens)
 
 
-def _train(
+def run(
     loop: Loop,
     name: str,
     learner: Learner,
-    data: Dataset,
+    clips: Dataset,
+    sounds: Dataset,
     vocabulary: Vocabulary,
     stages: tuple[Stage, ...],
     seed: int,
     rate: float,
+    tokens: int = TOKENS,
 ) -> Learner:
+    """Trains through the stages, from where the loop's folder stands."""
     learner = learner.to(loop.device)
     ends = [stage.steps for stage in stages]
+    fast = fast_bfloat16(loop.device)
 
     def step_losses(step: int) -> dict[str, Tensor]:
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
@@ -144,20 +160,26 @@ def _train(
         stage, start = stages[index], ends[index - 1] if index else 0
         frames, task = choose(stage.lengths, generator), choose(stage.tasks, generator)
         generator.manual_seed(generator.initial_seed() + 1_000_000_007 * rank())
-        length = ClipLength(frames)
-        count = max(1, TOKENS // (length.latents * 16 * stage.video + length.tokens))
-        batch = data.sample(frames, count, generator).to(loop.device)
+        alone, length = task in ALONE, ClipLength(frames)
+        count = max(1, tokens // (length.latents * 16 * (not alone) + length.tokens))
+        batch = (sounds if alone else clips).sample(frames, count, generator).to(loop.device)
+        task = ALONE.get(task, task)
         noisy, target, sigma, conditions, attention = lesson(learner.captions, batch, task, vocabulary, generator)
-        if not stage.video:
+        if alone:
             conditions = replace(conditions, interaction=UNIMODAL)
-        with torch.autocast(torch.device(loop.device).type, torch.bfloat16):
+        with torch.autocast(torch.device(loop.device).type, torch.bfloat16, enabled=fast):
             velocity = learner.model(noisy, sigma * MAX_TIMESTEP, conditions, attention=attention)
         found = losses(velocity, target, sigma, batch.mask, learner.model.config)
         if attention.said.any():
             found["reading"] = attention.loss()
         first, last = stage.mask
         mask = first + (last - first) * (step - start) / (stage.steps - start)
-        weights = {"video": float(stage.video), "audio": 1.0, "mask": mask, "reading": READING}
+        weights = {"video": 1.0, "audio": 1.0, "mask": mask, "reading": READING}
         return {"loss": sum(weights[key] * value for key, value in found.items()), **found}
 
     return loop.run(name, learner, step_losses, ends[-1], optimizers(learner, rate))
+
+
+def fast_bfloat16(device: str) -> bool:
+    """Whether products in bfloat16 are faster than in float32: not on a CPU that has no instructions for them."""
+    return torch.device(device).type != "cpu" or any(torch.cpu.get_capabilities().get(name) for name in FAST)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -42,11 +43,7 @@ def main(options: argparse.Namespace) -> None:
     sounds = vocoder.train(loop, seed=options.seed)
     make_data(folder / "clips", autoencoder, workers=options.processes)
     make_sounds(folder / "sounds", workers=options.processes)
-    if options.processes == 1:
-        learn(options)
-    else:
-        with tempfile.TemporaryDirectory() as meeting:
-            spawn(learn_together, (options, Path(meeting) / "meeting"), options.processes)
+    in_processes(learn, options)
     write_part(output / "vae.safetensors", autoencoder.state_dict(), torch.float16)
     write_part(output / "vocoder.safetensors", vocoder.parameters(sounds), torch.float16)
 
@@ -55,17 +52,27 @@ def learn(options: argparse.Namespace) -> None:
     """Trains the joint model and writes its files."""
     folder = options.folder
     loop, vocabulary, seed = Loop(folder, device=options.device), Vocabulary.from_file(VOCABULARY), options.seed
-    begun = model.train_sound(loop, Dataset(folder / "sounds"), vocabulary, seed=seed).state_dict()
-    learner = model.train(loop, begun, Dataset(folder / "clips"), vocabulary, seed=seed)
+    clips, sounds = Dataset(folder / "clips"), Dataset(folder / "sounds")
+    begun = model.audio_branch(model.train_sound(loop, sounds, vocabulary, seed=seed).state_dict())
+    learner = model.train(loop, begun, clips, sounds, vocabulary, seed=seed)
     if rank() == 0:
         pack_model(learner, options.output)
 
 
-def learn_together(number: int, options: argparse.Namespace, meeting: Path) -> None:
-    """The same in one of several processes, which meet by a file that is not there yet."""
+def in_processes(work: Callable[[argparse.Namespace], None], options: argparse.Namespace) -> None:
+    """Calls ``work`` here, or in each of several processes that learn together."""
+    if options.processes == 1:
+        work(options)
+    else:
+        with tempfile.TemporaryDirectory() as meeting:
+            spawn(_join, (work, options, Path(meeting) / "meeting"), options.processes)
+
+
+def _join(number: int, work: Callable[[argparse.Namespace], None], options: argparse.Namespace, meeting: Path) -> None:
+    """One of the processes, which meet by a file that is not there yet."""
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // options.processes))
     distributed.init_process_group("gloo", f"file://{meeting}", rank=number, world_size=options.processes)
     try:
-        learn(options)
+        work(options)
     finally:
         distributed.destroy_process_group()

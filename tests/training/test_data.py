@@ -8,7 +8,7 @@ import torch
 import training.data as data
 from training.clips import make_clip
 from training.loop import Loop
-from training.model import MIX, Stage, train, train_sound
+from training.model import MIX, Stage, audio_branch, train, train_sound
 from uniavgen_core.audio.sound import driving_tokens, voice_tokens
 from uniavgen_core.text.vocabulary import Vocabulary
 from uniavgen_core.tiny.load import VOCABULARY, load_part
@@ -94,10 +94,11 @@ def test_the_branches_learn_from_where_the_sound_alone_has_come(folder, tmp_path
     """At a rate of zero nothing moves: what the joint model begins with is the audio branch that was trained."""
     data.make_sounds(tmp_path / "sounds", {17: 2})
     vocabulary, loop = Vocabulary.from_file(VOCABULARY), Loop(tmp_path / "states")
-    stage = Stage(2, {"voice": 1}, {17: 1}, video=False)
-    begun = train_sound(loop, data.Dataset(tmp_path / "sounds"), vocabulary, stage).state_dict()
+    sounds = data.Dataset(tmp_path / "sounds")
+    stage = Stage(2, {"sound with a voice": 1}, {17: 1})
+    begun = audio_branch(train_sound(loop, sounds, vocabulary, stage).state_dict())
     stages = (Stage(1, {"joint": 1}, {17: 1}, mask=(0.1, 0.1)), Stage(3, MIX, {17: 1, 21: 1}))
-    learner = train(loop, begun, data.Dataset(folder), vocabulary, stages, rate=0.0)
+    learner = train(loop, begun, data.Dataset(folder), sounds, vocabulary, stages, rate=0.0)
     for name, weight in learner.state_dict().items():
         if "a2v_" in name or "v2a_" in name:
             assert not name.endswith(".o.weight") or not weight.any()

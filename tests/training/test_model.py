@@ -9,7 +9,7 @@ import torch
 
 from training.data import NO_PICTURES, Batch
 from training.lessons import lesson, losses, speech_ids, times, written
-from training.model import MIX, SOUND, STAGES, Learner, choose, optimizers
+from training.model import ALONE, MIX, SOUND, STAGES, Learner, choose, optimizers
 from training.reading import ReadingAttention, reading
 from uniavgen_core.config import Prediction
 from uniavgen_core.model.attention import scaled_dot_product
@@ -174,6 +174,5 @@ def test_tasks_come_as_often_as_the_mix_has_them():
     drawn = [choose(MIX, generator) for _ in range(5000)]
     for task, weight in MIX.items():
         assert drawn.count(task) / 5000 == pytest.approx(weight / 10, abs=0.03)
-    assert (
-        not SOUND.video and all(stage.video for stage in STAGES) and STAGES[0].mask[0] == 0.1 and STAGES[1].mask[1] == 0
-    )
+    assert set(SOUND.tasks) == set(ALONE) and not any(set(stage.tasks) & set(ALONE) for stage in STAGES)
+    assert STAGES[0].mask[0] == 0.1 and STAGES[1].mask[1] == 0
