@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from uniavgen_core.geometry import HOP_LENGTH, SAMPLE_RATE
+from uniavgen_core.model.attention import scaled_dot_product
 
 from .data import Batch
 
@@ -25,8 +26,7 @@ def reading(batch: Batch, places: list[list[tuple[int, int]]], symbols: int) -> 
 
 
 class ReadingAttention:
-    """An `AttentionFunction` in plain products (for short sequences on a CPU, PyTorch's kernel learns slower) that
-    notes how much the sound attends to the words being said.
+    """An `AttentionFunction` that notes how much the sound attends to the words being said.
 
     said: bool [N, L, M], of the last L of the sound's tokens; the sound has so many ``tokens`` with its voice
     """
@@ -35,11 +35,12 @@ class ReadingAttention:
         self.said, self.tokens, self.found = said, tokens, []
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+        if (q.shape[1], k.shape[1]) != (self.tokens, self.said.shape[2]):  # not the cross-attention to the speech
+            return scaled_dot_product(q, k, v, heads)
         q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v))  # [B, heads, N, d]
         weights = (q @ k.mT * q.shape[-1] ** -0.5).softmax(dim=-1)
-        if weights.shape[2:] == (self.tokens, self.said.shape[2]):  # the cross-attention to the speech
-            seen = weights.float().mean(dim=1)[:, -self.said.shape[1] :]  # [N, L, M]
-            self.found.append((seen * self.said).sum(dim=-1)[self.said.any(dim=-1)])
+        seen = weights.float().mean(dim=1)[:, -self.said.shape[1] :]  # [N, L, M]
+        self.found.append((seen * self.said).sum(dim=-1)[self.said.any(dim=-1)])
         return (weights @ v).transpose(1, 2).flatten(2)
 
     def loss(self) -> Tensor:
