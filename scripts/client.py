@@ -222,7 +222,7 @@ def files(outputs: dict[str, dict[str, Any]]) -> list[dict[str, str]]:
         for item in (items if isinstance(items, list) else [])
         if isinstance(item, dict) and item.get("type") == "output" and item.get("filename")
     ]
-    return list({(item.get("subfolder"), item["filename"]): item for item in found}.values())
+    return list({(str(item.get("subfolder")), str(item["filename"])): item for item in found}.values())
 
 
 def place(item: dict[str, str]) -> Path:

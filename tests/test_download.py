@@ -187,8 +187,9 @@ def test_a_shard_that_went_missing_makes_the_part_incomplete(fetched, models: Pa
     assert is_here(model, folder)
     (folder / SHARD).unlink()
     assert not is_here(model, folder)
-    (folder / INDEX).write_text("{}")
-    assert not is_here(model, folder)
+    for index in ("{}", '{"weight_map": {"a": 5}}', '{"weight_map": {"a": ["b"]}}', '{"weight_map": {"a": "\\u0000"}}'):
+        (folder / INDEX).write_text(index)
+        assert not is_here(model, folder)
 
 
 def test_checksums(tmp_path: Path) -> None:
