@@ -120,12 +120,12 @@ def test_the_core_imports_downwards(path: Path) -> None:
         assert {name.removeprefix("core:") for name in imported if name.startswith("core:")} <= LAYERS[own] | {own}
 
 
-@pytest.mark.case("Disk and network", "code that ruff's security rules (S) or the registry of ComfyUI object to")
-def test_the_code_is_as_ruff_wants_it() -> None:
-    """With the rules of pyproject.toml, among which are those that `comfy node validate` asks for."""
-    for command in (["check", "--extend-select", "E,S"], ["format", "--check"]):
-        done = subprocess.run([sys.executable, "-m", "ruff", *command, "."], cwd=ROOT, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
+@pytest.mark.case("Disk and network", "code that ruff's security rules or ComfyUI's registry object to")
+def test_the_code_is_clean_by_the_security_rules() -> None:
+    """Ruff's S with the exceptions of pyproject.toml, and what `comfy node validate` looks for (S102, S307, E702)."""
+    command = [sys.executable, "-m", "ruff", "check", "--select", "S,E702", "."]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_root_imports_the_host_only_inside_the_entry_point() -> None:

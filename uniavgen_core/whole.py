@@ -26,7 +26,7 @@ def whole_or_nothing(path: Path) -> Iterator[Path]:
     What programs that were killed have left in the folder under such names is removed first.
     Raises ``OSError`` that names ``path``, with a sentence if its disk is full.
     """
-    for left in path.parent.glob(f".{HEX}.unfinished"):
+    for left in filter(Path.is_file, path.parent.glob(f".{HEX}.unfinished")):
         remove_abandoned(left)
     unfinished = None
     try:
