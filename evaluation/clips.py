@@ -7,7 +7,7 @@ import csv
 import io
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 
@@ -88,6 +88,11 @@ def clips_of(options: argparse.Namespace) -> list[Clip]:
     return clips
 
 
+def is_inside(name: str) -> bool:
+    """Whether a name stays in its folder on every system."""
+    return not any(way.anchor or ".." in way.parts for way in (PurePosixPath(name), PureWindowsPath(name)))
+
+
 def _of_folder(folder: Path) -> list[Clip]:
     files = sorted(file for file in folder.iterdir() if file.suffix.lower() in VIDEOS)
     stems = [file.stem for file in files]
@@ -113,6 +118,8 @@ def _of_table(table: Path, root: Path, folder: Path | None) -> list[Clip]:
             line, cells = reader.line_num, {key: (row.get(key) or "").strip() for key in header}
             if None in row or not cells[needed]:
                 raise ValueError(f"{table}, line {line}: it has other cells than the header names, or no {needed}")
+            if folder and not is_inside(cells[NAME]):
+                raise ValueError(f"{table}, line {line}: {cells[NAME]!r} leads out of {folder}: name a clip in it")
             path = folder / f"{cells[NAME]}.mp4" if folder else root / cells[CLIP]
             name = cells.get(NAME) or path.stem
             if name in clips:

@@ -17,6 +17,7 @@ from torch import Tensor
 from ..uniavgen_core.types import Clip
 from ..uniavgen_core.video.footage import Footage
 from ..uniavgen_core.video.mux import AAC_RATES, even_size, write_dubbed, write_mp4
+from ..uniavgen_core.whole import whole_or_nothing
 
 AUTO, MP4, H264 = "auto", "mp4", "h264"
 
@@ -83,7 +84,8 @@ def deliver(path: Any, write: Callable[[Path], object]) -> None:
         file = Path(folder, "clip.mp4")
         write(file)
         if isinstance(path, str | Path):
-            Path(path).write_bytes(file.read_bytes())
+            with whole_or_nothing(Path(path)) as unfinished:
+                unfinished.write_bytes(file.read_bytes())
         else:
             path.write(file.read_bytes())
 

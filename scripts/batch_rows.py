@@ -43,7 +43,8 @@ LANGUAGES = ("auto", "en", "zh")
 SEEDS = 2**64
 LONGEST_ID = 200  # bytes; a name of a file may have 255
 UNSAFE = re.compile(r'[\x01-\x1f\x7f/\\:*?"<>|]')
-DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # no names for files on Windows
+# no names for files on Windows
+DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[\d¹²³]) *(\..*)?", re.IGNORECASE)
 
 # column of a file -> the node that loads it, its input, the title of the node, and what it is to the conditions
 LOADERS = {

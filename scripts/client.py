@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import uuid
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
@@ -24,6 +25,7 @@ HEARTBEAT = 60.0  # seconds; a machine that was switched off closes no connectio
 PROXY = (502, 503, 504)  # what stands before a server says that it is away
 QUIET = 20.0  # seconds without a word, after which the queue is looked at
 STOPPING = 10.0  # seconds for the last words to a server
+CONTROL = re.compile(r"[\x00-\x1f\x7f]")  # what no name of a file should have: NUL, and what moves a terminal's cursor
 
 Workflow = dict[str, dict[str, Any]]
 Upload = tuple[str, str, Path]  # node id, input, file
@@ -220,13 +222,13 @@ def files(outputs: dict[str, dict[str, Any]]) -> list[dict[str, str]]:
         for item in (items if isinstance(items, list) else [])
         if isinstance(item, dict) and item.get("type") == "output" and item.get("filename")
     ]
-    return list({(item.get("subfolder"), item["filename"]): item for item in found}.values())
+    return list({(str(item.get("subfolder")), str(item["filename"])): item for item in found}.values())
 
 
 def place(item: dict[str, str]) -> Path:
-    """Subfolder and name of a result. Raises ``RunError`` if they lead out of the output folder."""
-    path = Path(*((item.get(key) or "").replace("\\", "/") for key in ("subfolder", "filename")))
-    if path.anchor or ".." in path.parts or not path.name:
+    """Subfolder and name of a result. Raises ``RunError`` if they lead out of the output folder, or are no names."""
+    path = Path(*(str(item.get(key) or "").replace("\\", "/") for key in ("subfolder", "filename")))
+    if path.anchor or ".." in path.parts or not path.name or CONTROL.search(str(path)):
         raise RunError(f"the server names a result outside its output folder, {str(path)!r}, which is not saved")
     return path
 
@@ -248,6 +250,9 @@ def save(content: bytes, path: Path) -> Path:
     try:
         temporary.write_bytes(content)
         os.replace(temporary, path)
+    except OSError as error:
+        reason = error.strerror or error
+        raise OSError(f"{path} cannot be written ({reason}): make room, or choose another folder") from error
     finally:
         temporary.unlink(missing_ok=True)
     return path

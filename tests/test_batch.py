@@ -62,15 +62,6 @@ def test_the_published_model(servers, table):
 
 BAD = [
     ({"data_id": ""}, "data_id is empty"),
-    ({"data_id": "../x"}, "data_id names the result and cannot have '/' in it: use letters, digits, - and _"),
-    ({"data_id": "/x"}, "cannot have '/'"),
-    ({"data_id": "a\\b"}, "cannot have '\\\\'"),
-    ({"data_id": "C:x"}, "cannot have ':'"),
-    ({"data_id": "a\tb"}, "cannot have '\\t'"),
-    ({"data_id": ".."}, "cannot be '..'"),
-    ({"data_id": ".x"}, "cannot be '.x'"),
-    ({"data_id": "nul"}, "cannot be 'nul'"),
-    ({"data_id": "é" * 101}, "longer than 200 bytes"),
     ({"ref_image_path": ""}, "ref_image_path is empty: name a picture of the person"),
     ({"ref_image_path": "none.png"}, "ref_image_path: there is no file"),
     ({"ref_image_path": "empty.png"}, "empty.png is empty"),
@@ -99,6 +90,49 @@ def test_a_bad_row_is_named_and_nothing_is_sent(servers, table, tmp_path, capsys
     assert sentence in said
     assert said.startswith(f"error: {path}, line 3")
     assert not fake.prompts and not fake.uploads and not (tmp_path / "out").exists()
+
+
+IDS = [
+    ("../x", "data_id names the result and cannot have '/' in it: use letters, digits, - and _"),
+    ("/x", "cannot have '/'"),
+    ("a\\b", "cannot have '\\\\'"),
+    ("C:x", "cannot have ':'"),
+    ("a\tb", "cannot have '\\t'"),
+    ("a\x1b[2Jb", "cannot have '\\x1b'"),
+    ("..", "cannot be '..'"),
+    (".x", "cannot be '.x'"),
+    ("x.", "cannot be 'x.'"),
+    *((name, f"cannot be {name!r}") for name in ("nul", "CON", "Com1.x", "lpt9", "com²", "nul .x", "CONOUT$")),
+    ("é" * 101, "longer than 200 bytes"),
+]
+
+
+@pytest.mark.case("Disk and network", "data_id that leads elsewhere, or is no name of a file everywhere")
+@pytest.mark.parametrize(("name", "sentence"), IDS, ids=[ascii(name)[:20] for name, _ in IDS])
+def test_an_id_that_is_no_name_of_a_file_is_refused(servers, table, tmp_path, capsys, name, sentence):
+    fake = servers()
+    path = table(row("good"), row(name))
+    before = sorted(tmp_path.iterdir())
+    assert batch(path, fake) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {path}, line 3") and sentence in said and "\x1b" not in said
+    assert not fake.prompts and sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.case("Disk and network", "a link where a file is to be written")
+def test_links_are_replaced_and_not_written_through(servers, table, tmp_path):
+    """Also one that leads nowhere, which is no clip that was made."""
+    (tmp_path / "mine").write_bytes(b"mine")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a.mp4").symlink_to(tmp_path / "nowhere")
+    path = table(row("a"), row("b"))
+    assert batch(path, servers()) == 0
+    (tmp_path / "out" / "b.mp4").unlink()
+    (tmp_path / "out" / "b.mp4").symlink_to(tmp_path / "mine")
+    assert batch(table(row("a"), row("b", speech_content="Other words.")), servers()) == 0
+    assert clips(path) == {"a.mp4": b"clip", "b.mp4": b"clip"}
+    assert not [clip for clip in (tmp_path / "out").iterdir() if clip.is_symlink()]
+    assert (tmp_path / "mine").read_bytes() == b"mine" and not (tmp_path / "nowhere").exists()
 
 
 def test_every_bad_row_is_named(table, capsys):
@@ -130,6 +164,7 @@ NO_TABLE = [
 ]
 
 
+@pytest.mark.case("Disk and network", "NUL in a table of clips")
 @pytest.mark.parametrize(("content", "sentence"), NO_TABLE, ids=[sentence[:30] for _, sentence in NO_TABLE])
 def test_a_file_that_is_no_such_table(table, capsys, content, sentence):
     path = table()

@@ -41,6 +41,7 @@ def test_goes_on_where_it_stopped(servers, table, tmp_path, capsys):
     assert len(fake.prompts) == 6
 
 
+@pytest.mark.case("Disk and network", "kill -9 while a batch runs")
 def test_a_report_that_was_cut_off(servers, table, tmp_path):
     fake = servers()
     path = table(row("a"), row("b"))
@@ -191,6 +192,7 @@ def test_what_every_server_refuses_has_failed(servers, table):
     assert f"{one.url}: Node 'X' not found." in entry["error"] and f"{two.url}: Node 'X'" in entry["error"]
 
 
+@pytest.mark.case("Disk and network", "a connection that breaks")
 def test_a_result_that_breaks_off_is_not_kept(servers, table):
     fake = servers()
     fake.cut = True
@@ -223,6 +225,7 @@ def test_a_web_page_is_no_server(servers, table, capsys):
     assert "something other than JSON" in capsys.readouterr().err
 
 
+@pytest.mark.case("Disk and network", "full disk while a server's result is saved")
 def test_results_that_cannot_be_written_end_the_batch(servers, table, tmp_path, monkeypatch, capsys):
     def fail(path: Path, content: bytes) -> None:
         raise OSError("no space left")
@@ -233,6 +236,26 @@ def test_results_that_cannot_be_written_end_the_batch(servers, table, tmp_path, 
     assert batch(path, fake) == 2
     assert "no space left" in capsys.readouterr().err
     assert len(fake.prompts) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is of other systems")
+@pytest.mark.case("Disk and network", "kill -9 while a batch runs")
+def test_kill_9_and_again(servers, table):
+    """The first row is made, the second in the middle: nothing is torn, and only what is missing is made."""
+    fake = servers(lambda workflow: "waits" if workflow["text"]["inputs"]["speech"] == "Wait." else "done")
+    path = table(row("a"), row("b", speech_content="Wait."), row("c"))
+    script = [sys.executable, str(ROOT / "scripts" / "run_batch.py"), str(path), "--output", str(path.parent / "out")]
+    process = subprocess.Popen([*script, "--server", fake.url], stderr=subprocess.PIPE)
+    end = time.monotonic() + 60
+    while not fake.open and time.monotonic() < end:
+        time.sleep(0.05)
+    process.kill()
+    process.communicate()
+    assert clips(path) == {"a.mp4": b"clip"}
+    fake.up()
+    assert batch(path, fake) == 0
+    assert sorted(clips(path)) == ["a.mp4", "b.mp4", "c.mp4"]
+    assert [entry["data_id"] for entry in report(path)] == ["a", "b", "c"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C cannot be sent to one process there")

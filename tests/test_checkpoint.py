@@ -127,10 +127,23 @@ def test_paths_and_folders_without_one_answer(tmp_path):
     assert "x.safetensors, y.safetensors" in refusal(tmp_path)
 
 
+@pytest.mark.case("Disk and network", "names of shards that lead elsewhere")
 @pytest.mark.parametrize("where", ["/w.safetensors", "../w.safetensors", "a/../../w", "C:\\w", "C:w", "..\\w", "", 3])
 def test_an_index_stays_in_its_folder(tmp_path, where):
     index = shard(tmp_path, index={"a": where})
     assert "outside of its own folder" in refusal(index) and repr(where) in refusal(index)
+
+
+@pytest.mark.case("Disk and network", "links in place of weights")
+def test_shards_may_be_links_as_in_the_cache_of_the_hub(tmp_path):
+    """They are only read; one that leads nowhere is a file that is missing."""
+    (tmp_path / "blobs").mkdir()
+    save_file({"a": TENSORS["a"]}, tmp_path / "blobs" / "0123")
+    index = shard(tmp_path, index={"a": "one.safetensors"})
+    (tmp_path / "one.safetensors").symlink_to(tmp_path / "blobs" / "0123")
+    assert torch.equal(load_state_dict(index)[0]["a"], TENSORS["a"])
+    (tmp_path / "blobs" / "0123").unlink()
+    assert "needs one.safetensors, which is not in" in refusal(index)
 
 
 def test_faulty_indices(tmp_path):

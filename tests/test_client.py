@@ -142,6 +142,7 @@ def test_subfolders_stay_apart_and_older_results_are_replaced(client, comfy, tmp
     assert saved_in(tmp_path / "out") == dict(zip(names, [b"1", b"2", b"3", b"4"], strict=True))
 
 
+@pytest.mark.case("Disk and network", "full disk while a server's result is saved")
 def test_a_result_that_cannot_be_written_leaves_the_older_one(client, tmp_path, monkeypatch, capsys):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "clip.mp4").write_bytes(b"older")
@@ -153,19 +154,37 @@ def test_a_result_that_cannot_be_written_leaves_the_older_one(client, tmp_path, 
 
     monkeypatch.setattr(Path, "write_bytes", write_half)
     assert client() == 2
-    assert "no space left" in capsys.readouterr().err
+    said = f"error: {tmp_path / 'out' / 'clip.mp4'} cannot be written (no space left): make room, or choose another"
+    assert said in capsys.readouterr().err
     assert saved_in(tmp_path / "out") == {"clip.mp4": b"older"}
 
 
+@pytest.mark.case("Disk and network", "names of a server's results that lead elsewhere")
 @pytest.mark.parametrize(
-    "name", [("..", "x"), ("", "../x"), ("a/../..", "x"), ("/tmp", "x"), ("a", "/x"), ("", "..\\x"), ("", ".")]
+    "name",
+    [
+        *(("..", "x"), ("", "../x"), ("a/../..", "x"), ("/elsewhere", "x"), ("a", "/x"), ("", "..\\x"), ("", ".")),
+        *(("", "x\0.mp4"), ("a\n", "x"), ("", "\x1b[2Jx")),
+    ],
 )
 def test_names_do_not_leave_the_output_folder(client, comfy, tmp_path, capsys, name):
     comfy.saved = {name: b"bad"}
     before = saved_in(tmp_path)
     assert client() == 1
-    assert "the server names a result outside its output folder" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "the server names a result outside its output folder" in said and "\x1b" not in said
     assert saved_in(tmp_path) == before
+
+
+@pytest.mark.case("Disk and network", "a link where a file is to be written")
+def test_a_link_is_replaced_and_not_written_through(client, tmp_path):
+    (tmp_path / "mine").write_bytes(b"mine")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "clip.mp4").symlink_to(tmp_path / "mine")
+    assert client() == 0
+    assert not (tmp_path / "out" / "clip.mp4").is_symlink()
+    assert saved_in(tmp_path / "out") == {"clip.mp4": b"one"}
+    assert (tmp_path / "mine").read_bytes() == b"mine"
 
 
 def test_a_result_that_is_gone(client, comfy, tmp_path, capsys):

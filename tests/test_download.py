@@ -91,6 +91,7 @@ def test_the_user_is_asked(fetched, models: Path, monkeypatch, tmp_path: Path, a
     assert models.exists() == bool(count)
 
 
+@pytest.mark.case("Disk and network", "a connection without the user's word")
 def test_nothing_is_fetched_where_nobody_can_be_asked(fetched, hub: Hub, models: Path, monkeypatch) -> None:
     with open(os.devnull) as nothing:
         monkeypatch.setattr("sys.stdin", nothing)
@@ -101,6 +102,7 @@ def test_nothing_is_fetched_where_nobody_can_be_asked(fetched, hub: Hub, models:
     assert not models.exists()
 
 
+@pytest.mark.case("Disk and network", "a connection that breaks")
 def test_a_broken_connection_goes_on_where_it_broke(fetched, hub: Hub, models: Path) -> None:
     data = hub.files[BUNDLE][SHARD]
     hub.cut[SHARD] = 7_300
@@ -185,8 +187,9 @@ def test_a_shard_that_went_missing_makes_the_part_incomplete(fetched, models: Pa
     assert is_here(model, folder)
     (folder / SHARD).unlink()
     assert not is_here(model, folder)
-    (folder / INDEX).write_text("{}")
-    assert not is_here(model, folder)
+    for index in ("{}", '{"weight_map": {"a": 5}}', '{"weight_map": {"a": ["b"]}}', '{"weight_map": {"a": "\\u0000"}}'):
+        (folder / INDEX).write_text(index)
+        assert not is_here(model, folder)
 
 
 def test_checksums(tmp_path: Path) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import sys
 from pathlib import Path
 
 import pytest
-from downloads import SHARD, TOKEN, VOCAB, VOCODER, WORDS, contents, staged, start
+from downloads import SHARD, TOKEN, VOCAB, VOCODER, WORDS, contents, noise, staged, start
 from fake_hub import COMMIT, Hub
 
 from uniavgen_core.hub import STAGING
-from uniavgen_core.parts import BUNDLE
+from uniavgen_core.parts import BUNDLE, INDEX
 
 pytest_plugins = ("downloads",)
 
@@ -31,6 +33,9 @@ LISTING = [
 ]
 
 
+@pytest.mark.case("Disk and network", "401, 403 and 404 from the Hub")
+@pytest.mark.case("Disk and network", "429 and 5xx from the Hub")
+@pytest.mark.case("Disk and network", "a login page in place of the Hub")
 @pytest.mark.parametrize(("status", "code", "body", "sentence"), LISTING)
 def test_answers_instead_of_a_list(fetched, hub: Hub, models: Path, status, code, body, sentence: str) -> None:
     hub.answers[BUNDLE] = (status, code, body)
@@ -53,6 +58,9 @@ FILE = [
 ]
 
 
+@pytest.mark.case("Disk and network", "401, 403 and 404 from the Hub")
+@pytest.mark.case("Disk and network", "429 and 5xx from the Hub")
+@pytest.mark.case("Disk and network", "a login page in place of the Hub")
 @pytest.mark.parametrize(("status", "code", "body", "sentence"), FILE)
 def test_answers_instead_of_a_file(fetched, hub: Hub, models: Path, status, code, body, sentence: str) -> None:
     hub.answers[SHARD] = (status, code, body)
@@ -74,6 +82,7 @@ def test_the_revision(fetched, hub: Hub, models: Path) -> None:
     assert fetched("--revision", COMMIT)[0] == 0
 
 
+@pytest.mark.case("Disk and network", "no connection")
 def test_no_connection(fetched, hub: Hub, models: Path, monkeypatch) -> None:
     import huggingface_hub.constants
 
@@ -92,6 +101,7 @@ def test_a_token_that_cannot_be_sent_is_not_shown(fetched, monkeypatch) -> None:
     assert "error: the token of HF_TOKEN or `hf auth login` holds characters that no token has" in said
 
 
+@pytest.mark.case("Disk and network", "offline by choice (HF_HUB_OFFLINE)")
 def test_offline_by_choice(hub: Hub, models: Path) -> None:
     process = start(hub, models, "--yes", HF_HUB_OFFLINE="1")
     _, said = process.communicate(timeout=60)
@@ -99,17 +109,21 @@ def test_offline_by_choice(hub: Hub, models: Path) -> None:
     assert said == "error: MCG-NJU/UniAVGen cannot be reached because HF_HUB_OFFLINE is set: unset it to download\n"
 
 
-def test_a_damaged_file_is_removed(fetched, hub: Hub, models: Path) -> None:
-    data = hub.files[BUNDLE][SHARD]
-    hub.sent[SHARD] = data[:-1] + bytes([data[-1] ^ 1])
+@pytest.mark.case("Disk and network", "wrong checksum")
+@pytest.mark.parametrize("name", [SHARD, INDEX])  # of which the Hub tells SHA-256 and git's SHA-1
+def test_a_damaged_file_is_removed(fetched, hub: Hub, models: Path, name: str) -> None:
+    data = hub.files[BUNDLE][name]
+    hub.sent[name] = data[:-1] + bytes([data[-1] ^ 1])
     code, said = fetched("model")
     assert code == 2
-    assert f"error: {SHARD} of MCG-NJU/UniAVGen arrived damaged (its checksum is wrong): ask again" in said
-    assert contents(models) == {}
+    assert f"error: {name} of MCG-NJU/UniAVGen arrived damaged (its checksum is wrong): ask again" in said
+    assert f"uniavgen/{name}" not in contents(models)
+    assert not list(models.rglob(STAGING))
     hub.sent.clear()
     assert fetched("model")[0] == 0
 
 
+@pytest.mark.case("Disk and network", "wrong checksum")
 def test_another_vocabulary_is_refused(fetched, hub: Hub, models: Path) -> None:
     hub.files["SWivid/F5-TTS"][VOCAB] = b" \nb\na\n"
     code, said = fetched("vocabulary")
@@ -120,6 +134,7 @@ def test_another_vocabulary_is_refused(fetched, hub: Hub, models: Path) -> None:
     assert fetched("vocabulary")[0] == 0
 
 
+@pytest.mark.case("Disk and network", "full disk while the published files are fetched")
 def test_a_disk_that_is_too_small_is_told_beforehand(fetched, hub: Hub, models: Path) -> None:
     hub.sizes[SHARD] = 10**18
     code, said = fetched("model")
@@ -129,6 +144,7 @@ def test_a_disk_that_is_too_small_is_told_beforehand(fetched, hub: Hub, models: 
     assert not models.exists()
 
 
+@pytest.mark.case("Disk and network", "full disk while the published files are fetched")
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is always full is a Linux device")
 def test_a_disk_that_is_full_after_all(fetched, hub: Hub, models: Path) -> None:
     kept = staged(models, hub.files[BUNDLE][SHARD])
@@ -140,6 +156,73 @@ def test_a_disk_that_is_full_after_all(fetched, hub: Hub, models: Path) -> None:
     assert contents(models) == {}
     assert fetched("model")[0] == 0
     assert (models / "uniavgen" / SHARD).read_bytes() == hub.files[BUNDLE][SHARD]
+
+
+@pytest.mark.case("Disk and network", "full disk while the published files are fetched")
+def test_a_disk_that_becomes_full_in_the_middle(fetched, hub: Hub, models: Path, monkeypatch) -> None:
+    """What has arrived is kept, under no final name; with room again it goes on from there."""
+    data, room = hub.files[BUNDLE][SHARD], 4_321
+
+    class FileOnFullDisk(io.FileIO):
+        def write(self, piece: bytes) -> int:
+            left = room - self.tell()
+            if left <= 0:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(piece[:left])
+
+    with monkeypatch.context() as patch:
+        patch.setattr("uniavgen_core.hub.io.FileIO", FileOnFullDisk)
+        code, said = fetched("model")
+    assert code == 2
+    sentence = f"error: the disk of {models / 'uniavgen' / SHARD} is full: free some space and ask again"
+    assert said.count("error: ") == said.count(sentence) == 1
+    assert contents(models) == {str(staged(models, data).relative_to(models)): data[:room]}
+    hub.asked.clear()
+    assert fetched("model")[0] == 0
+    assert hub.ranges_of(SHARD) == [f"bytes={room}-"]
+    assert (models / "uniavgen" / SHARD).read_bytes() == data
+    assert not list(models.rglob(STAGING))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is of other systems")
+@pytest.mark.case("Disk and network", "kill -9 while the published files are fetched")
+def test_kill_9_in_the_middle_of_a_file(hub: Hub, models: Path) -> None:
+    """Half a file is left, under a hidden name: that is the harm. The same command again makes a whole one of it."""
+    size = 10 * 2**20  # the real size of the pieces
+    data = hub.files[BUNDLE][SHARD] = noise(size + 5_000)
+    hub.stall[SHARD] = size + 1_000
+    first = start(hub, models, "model", "--yes")
+    assert hub.stalled.wait(60)
+    kept = staged(models, data)
+    while not (kept.exists() and kept.stat().st_size):
+        assert first.poll() is None, first.communicate()
+    first.kill()
+    first.communicate()
+    lock = kept.with_suffix(".lock")
+    assert set(contents(models)) == {str(path.relative_to(models)) for path in (kept, lock)}
+    had = kept.stat().st_size
+    assert kept.read_bytes() == data[:had] and had < len(data)
+
+    hub.go.set()
+    hub.asked.clear()
+    again = start(hub, models, "model", "--yes")
+    _, said = again.communicate(timeout=60)
+    assert again.returncode == 0, said
+    assert hub.ranges_of(SHARD) == [f"bytes={had}-"]
+    assert (models / "uniavgen" / SHARD).read_bytes() == data
+    assert not list(models.rglob(STAGING))
+
+
+@pytest.mark.case("Disk and network", "a link where a file is to be written")
+def test_a_link_is_replaced_and_not_written_through(fetched, models: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.txt"
+    other.write_bytes(b"mine")
+    (models / "uniavgen").mkdir(parents=True)
+    (models / "uniavgen" / "vocab.txt").symlink_to(other)
+    assert fetched("vocabulary")[0] == 0
+    assert not (models / "uniavgen" / "vocab.txt").is_symlink()
+    assert (models / "uniavgen" / "vocab.txt").read_bytes() == WORDS
+    assert other.read_bytes() == b"mine"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="its sentence is of another system")
@@ -155,8 +238,17 @@ def test_a_layout_that_changed(fetched, hub: Hub, models: Path) -> None:
     code, said = fetched()
     assert code == 2
     assert "MCG-NJU/UniAVGen holds no code2wav_bigvgan_model/*.safetensors: look there what took its place" in said
-    hub.files[BUNDLE]["code2wav_bigvgan_model/../../../evil.safetensors"] = b"x"
+    assert not models.exists()
+
+
+@pytest.mark.case("Disk and network", "names of the Hub's files that lead elsewhere")
+@pytest.mark.parametrize(
+    "name", ["../../../evil", "/evil", "..\\evil", "C:evil", "./evil", "a//evil", "evil\0", "evil\x1b[2J"]
+)
+def test_names_that_would_leave_the_folder(fetched, hub: Hub, tmp_path: Path, name: str) -> None:
+    hub.files[BUNDLE][f"code2wav_bigvgan_model/{name}.safetensors"] = b"x"
     code, said = fetched()
     assert code == 2
     assert "would leave its folder, so it is refused" in said
-    assert not models.exists()
+    assert "\x1b" not in said
+    assert not list(tmp_path.iterdir())

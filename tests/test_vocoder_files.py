@@ -174,6 +174,8 @@ def hub(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.case("Disk and network", "a connection without the user's word")
+@pytest.mark.case("Disk and network", "no connection")
 def test_a_hub_id_is_read_from_the_cache_and_fetched_only_if_allowed(hub, own_config, bigvgan_folder):
     with pytest.raises(CheckpointError, match="nor a repository of that name in the Hugging Face cache"):
         load_vocoder("someone/vocos")

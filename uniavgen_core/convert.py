@@ -130,7 +130,9 @@ def run(options: argparse.Namespace) -> None:
 
 def write_report(path: Path, losses: list[Loss]) -> None:
     """A table: what each tensor was, is, and lost."""
-    with path.open("w", newline="", encoding="utf-8") as file:
+    from .whole import whole_or_nothing
+
+    with whole_or_nothing(path) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(["tensor", "from", "to", "relative_l2_error", "largest_error_to_largest_number"])
         for loss in losses:

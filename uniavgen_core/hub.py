@@ -29,6 +29,7 @@ CHUNK = 16 * 2**20
 TIMEOUT = 30.0  # seconds the Hub has to list a repository
 
 _CHECKSUM = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
+_UNSAFE = re.compile(r"[\\:\x00-\x1f\x7f]")  # in a name of a file
 
 Watch = Callable[[int, int], None]  # bytes done, bytes in all; what it raises ends the download
 
@@ -98,9 +99,9 @@ def is_here(part: Part, folder: Path) -> bool:
         return True
     try:
         shards = set(json.loads(sign.read_bytes())["weight_map"].values())
+        return all((folder / shard).is_file() for shard in shards)
     except (ValueError, TypeError, KeyError, AttributeError):
         return False
-    return all((folder / shard).is_file() for shard in shards)
 
 
 def list_parts(
@@ -136,7 +137,7 @@ def _listing(part: Part, info: object, folder: Path) -> Listing:
             name = path.removeprefix(part.strip)
             sibling = found[path]
             checksum = sibling.lfs.sha256 if sibling.lfs else sibling.blob_id
-            if any(step in ("", ".", "..") or set(step) & set("\\:") for step in name.split("/")):
+            if any(step in ("", ".", "..") or _UNSAFE.search(step) for step in name.split("/")):
                 raise ValueError(f"{part.repository} holds {path!r}, which would leave its folder, so it is refused")
             if not _CHECKSUM.fullmatch(checksum or "") or sibling.size is None:
                 raise ValueError(f"the hub tells no checksum of {path} in {part.repository}, so it is not fetched")
@@ -222,7 +223,8 @@ def checksum_of(path: Path, digits: int, alive: Callable[[], None] = lambda: Non
 
     alive: called now and then; what it raises ends the reading
     """
-    state = hashlib.sha256() if digits == 64 else hashlib.sha1(b"blob %d\0" % path.stat().st_size)
+    header = b"blob %d\0" % path.stat().st_size
+    state = hashlib.sha256() if digits == 64 else hashlib.sha1(header, usedforsecurity=False)  # git has no other
     with path.open("rb") as file:
         while data := file.read(CHUNK):
             state.update(data)

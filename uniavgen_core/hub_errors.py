@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import errno
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from .whole import FULL
+
 # huggingface_hub speaks HTTP through another package in each major version; these hold its errors of the network
 NETWORK = {"httpx2", "httpx", "httpcore2", "httpcore", "requests", "urllib3"}
-FULL = {errno.ENOSPC, errno.EDQUOT}
 AGAIN = "ask again later; what has arrived is kept"
 LOGIN = "log in with `hf auth login`, or set HF_TOKEN to a token that may read it"
 

@@ -93,7 +93,7 @@ def rows_of(
     choice = Choice(voices, check or problem_of, rows.left_out)
     wanted = sorted(wanted_of(utterances, rows) if names is None else set(names), key=sort_key)
     if limit is not None:
-        random.Random(seed).shuffle(wanted)
+        random.Random(seed).shuffle(wanted)  # noqa: S311  a sample, no secret
     for name in tqdm(wanted, desc="GRID", unit="clip", mininterval=1):
         if len(rows.cells) == limit:
             break
@@ -101,7 +101,7 @@ def rows_of(
         if problem := problem_with(utterance, choice.check):
             rows.left_out[name] = problem
             continue
-        voice = choice.draw(random.Random(f"{seed} {name}"), utterance)
+        voice = choice.draw(random.Random(f"{seed} {name}"), utterance)  # noqa: S311
         rows.cells.append(
             {
                 "data_id": name,

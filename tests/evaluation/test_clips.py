@@ -120,6 +120,17 @@ def test_wrong_tables_are_refused(tmp_path: Path, name: str, content: str | byte
         clips_of(options(tmp_path / name))
 
 
+@pytest.mark.case("Disk and network", "data_id that leads elsewhere, or is no name of a file everywhere")
+@pytest.mark.parametrize("name", ["../secret", "sub/../../secret", "/secret", "..\\secret", "C:\\secret"])
+def test_clips_outside_the_folder_are_refused(tmp_path: Path, name: str) -> None:
+    """A clip may be sent to a service, so a table from elsewhere is to name those of the folder alone."""
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "secret.mp4").write_bytes(b"mine")
+    (tmp_path / "rows.csv").write_text(f"data_id\n{name}\n")
+    with pytest.raises(ValueError, match=r"rows.csv, line 2: .*secret' leads out of .*clips: name a clip in it"):
+        clips_of(options(tmp_path / "clips", rows=tmp_path / "rows.csv"))
+
+
 def test_wrong_requests_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["words", str(tmp_path), "--recogniser", "pocketsphinx"]) == 2
     assert "there are no clips" in capsys.readouterr().err

@@ -251,6 +251,7 @@ def test_other_files_are_named(weights: Path, tmp_path: Path) -> None:
         network.load(tmp_path / "gone.model")
 
 
+@pytest.mark.case("Disk and network", "wrong checksum")
 def test_fetching_is_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = tmp_path / "source"
     source.write_bytes(b"published")
@@ -307,6 +308,7 @@ def test_wrong_requests(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert not (tmp_path / "measured").exists()
 
 
+@pytest.mark.case("Disk and network", "a connection without the user's word")
 def test_without_the_word_nothing_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(network, "fetch", lambda: pytest.fail("it was fetched"))
     write_video(tmp_path / "clip.mp4", [np.zeros((32, 48, 3), np.uint8)] * 3)

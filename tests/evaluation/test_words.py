@@ -137,6 +137,7 @@ def test_a_whisper_in_a_folder_transcribes_sound_of_any_length(whisper: Path, se
     assert "without" in named  # this one has no table of spellings
 
 
+@pytest.mark.case("Disk and network", "a connection without the user's word")
 def test_nothing_is_fetched_without_the_word(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_clip(tmp_path / "a.mp4")
     assert main(["words", str(tmp_path), "--recogniser", "openai/whisper-large-v3"]) == 2

@@ -44,6 +44,7 @@ def test_a_clip_is_spoken_by_the_bigvgan_twice(server, bigvgan, workflow):
         assert server.run(with_vocoder(workflow({"sampler.seed": seed})))["save"]["images"]
 
 
+@pytest.mark.case("Disk and network", "a connection without the user's word")
 def test_a_hub_id_takes_the_place_of_the_folder_and_is_not_fetched(server, bigvgan, workflow):
     with pytest.raises(Failed, match="nor a repository of that name in the Hugging Face cache"):
         server.run(with_vocoder(workflow(), hub_id="nobody-at-all/no-vocoder"))

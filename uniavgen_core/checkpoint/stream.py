@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
@@ -15,6 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ..whole import whole_or_nothing
 from .errors import CheckpointError
 from .names import Shape
 from .reading import Stored, locate
@@ -120,24 +120,17 @@ def write(
     """
     groups = sorted(groups, key=lambda group: -group.alignment)
     text, end = header_of({name: layout for group in groups for name, layout in group.layouts.items()}, metadata)
-    check_space(target, len(text) + end)
-    unfinished = target.with_name(f".{uuid.uuid4().hex}.unfinished")
-    try:
-        with unfinished.open("xb") as file:
-            file.write(text)
-            for group in groups:
-                for piece in group.pieces:
-                    file.write(piece.contiguous().reshape(-1).view(torch.uint8).numpy())
-                    written(piece.nbytes)
-            if file.tell() != len(text) + end:
-                raise AssertionError("the tensors are not as long as their layouts say")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, target)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(target)) from error
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with whole_or_nothing(target) as unfinished, unfinished.open("wb") as file:
+        check_space(target, len(text) + end)
+        file.write(text)
+        for group in groups:
+            for piece in group.pieces:
+                file.write(piece.contiguous().reshape(-1).view(torch.uint8).numpy())
+                written(piece.nbytes)
+        if file.tell() != len(text) + end:
+            raise AssertionError("the tensors are not as long as their layouts say")
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def header_of(layouts: Mapping[str, Layout], metadata: dict[str, str]) -> tuple[bytes, int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from fractions import Fraction
@@ -21,6 +20,7 @@ from torch.nn.functional import pad
 from ..interruption import check_interruption
 from ..media import moving_pictures, open_media
 from ..types import Clip
+from ..whole import whole_or_nothing
 from .footage import Footage
 from .picture import to_bytes
 
@@ -106,8 +106,8 @@ def write_dubbed(
     check_sound(waveform, sample_rate)
     check_dub(footage, path)
     with (
+        open_media(footage.path, "video") as source,  # outside, as it takes every error of FFmpeg for one of reading
         _complete_or_nothing(path) as unfinished,
-        open_media(footage.path, "video") as source,
         _open(unfinished, sample_rate, metadata) as container,
     ):
         stream = moving_pictures(source)
@@ -204,15 +204,12 @@ def _open(path: Path, sample_rate: int, metadata: Mapping[str, str] | None) -> a
 
 @contextmanager
 def _complete_or_nothing(path: Path) -> Iterator[Path]:
-    """Gives a temporary name beside ``path``, which becomes ``path`` at the end, or vanishes if anything is raised."""
-    unfinished = path.with_name(f".{uuid.uuid4().hex}.unfinished")
+    """`whole_or_nothing` in words, also for FFmpeg's errors."""
     try:
-        yield unfinished
-        os.replace(unfinished, path)
+        with whole_or_nothing(path) as unfinished:
+            yield unfinished
     except av.FFmpegError as error:
         raise OSError(f"{path} could not be written: {error}") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _add_pictures(
