@@ -266,6 +266,7 @@ def test_fetching_is_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.Mon
     assert network.fetch() == path
 
 
+@pytest.mark.case("Media", "no face")
 def test_clips_without_a_number() -> None:
     recording = talking()
     silent = Recording(recording.frames, recording.fps, np.zeros(0, np.float32), 16_000)
@@ -281,6 +282,7 @@ def test_clips_without_a_number() -> None:
             score.lip_sync(clip, Loudness(), find)
 
 
+@pytest.mark.case("Media", "no face")
 def test_the_command(tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A portrait with a hum, a clip without a face and one without sound; the weights are random."""
     portrait = np.array(Image.open(PORTRAIT).convert("RGB").resize((256, 256)))

@@ -200,6 +200,7 @@ def mux(footage: str, **inputs: Any) -> dict[str, Any]:
     }
 
 
+@pytest.mark.case("Media", "23.976, 29.97 and 60 pictures a second")
 @pytest.mark.parametrize("rate", RATES)
 def test_a_source_keeps_its_pictures_times_and_rate(server, inputs, rate):
     name = f"source-{rate.replace('/', '-')}.mp4"
@@ -211,6 +212,7 @@ def test_a_source_keeps_its_pictures_times_and_rate(server, inputs, rate):
     assert result.sound.shape[1] == round(41 / Fraction(rate) * result.sample_rate)
 
 
+@pytest.mark.case("Media", "23.976, 29.97 and 60 pictures a second")
 @pytest.mark.parametrize(("fps", "exact"), [(23.976, "24000/1001"), (29.97, "30000/1001"), (12.5, "25/2")])
 def test_rates_of_pictures_are_exact(server, inputs, fps, exact):
     graph = mux("video.mp4", fps=fps, images=["components", 0])
@@ -250,6 +252,7 @@ def test_a_dubbed_video_goes_on_as_video(server, inputs):
     assert result.sample_rate == 44_100
 
 
+@pytest.mark.case("Media", "variable frame rate")
 def test_variable_rates_are_read_by_their_times(server, inputs):
     """Pictures that come ever later: the dubbed file shows them when the source does."""
     times = [Fraction(i * i, 200) for i in range(20)]  # 0 to 1.8 s
