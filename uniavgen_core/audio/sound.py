@@ -223,7 +223,8 @@ def _samples(frame: av.AudioFrame) -> np.ndarray:
     values = frame.to_ndarray()
     if not frame.format.is_planar:  # [1, n * C], one moment after another
         values = values.reshape(-1, frame.layout.nb_channels).T
-    return _full_scale(values).astype(np.float32)
+    with np.errstate(invalid="ignore", over="ignore"):  # what is no number is refused when all is read
+        return _full_scale(values).astype(np.float32)
 
 
 def _full_scale(values: np.ndarray) -> np.ndarray:
