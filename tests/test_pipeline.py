@@ -246,6 +246,7 @@ def test_a_cloned_voice(hearing: Bundle) -> None:
     assert [negative.interaction for negative in negatives] == [UNIMODAL] * 2 + [JOINT] * 2  # released behaviour
 
 
+@pytest.mark.case("Media", "conditioning that is too short")
 def test_audio_drives_the_pictures(hearing: Bundle) -> None:
     sound = tone(1.0)
     clip = make(hearing, sound=sound, speech="", frames=None)
@@ -258,6 +259,7 @@ def test_audio_drives_the_pictures(hearing: Bundle) -> None:
     assert positive.speech.tolist() == [[-1]]
 
 
+@pytest.mark.case("Media", "conditioning that is too short")
 def test_footage_is_dubbed(hearing: Bundle) -> None:
     footage = torch.linspace(0, 1, 11)[:, None, None, None].expand(-1, 64, 64, 3)
     clip = make(hearing, picture=None, footage=footage, frames=None)
@@ -269,6 +271,7 @@ def test_footage_is_dubbed(hearing: Bundle) -> None:
     assert [told[1].interaction for told in hearing.model.told[1::2]] == [UNIMODAL] * 2 + [TO_AUDIO_ONLY] * 2
 
 
+@pytest.mark.case("Media", "conditioning that is too short")
 def test_a_clip_goes_on(hearing: Bundle) -> None:
     frames = torch.linspace(0, 1, 30)[:, None, None, None].expand(-1, 64, 64, 3)
     sound = tone(30 / 16)
@@ -361,6 +364,19 @@ def test_long_clips_are_made_window_by_window(bundle: Bundle) -> None:
             marks=pytest.mark.case("Media", "conditioning that is too long"),
         ),
         ({"speech": "ab " * 40}, "takes about 8 s to say and the clip lasts 0.3 s"),
+        pytest.param(
+            {"voice": tone(0.1), "transcript": "a bad cab, a bad cab"},
+            "takes about 1.3 s to say and the reference voice lasts 0.1 s: give what is said in this voice",
+            marks=pytest.mark.case("Text", "wrong transcript"),
+        ),
+        pytest.param(
+            {"sound": Sound(torch.full((1, 9), math.nan), 24_000), "frames": 5},
+            "the sound holds samples that are NaN",
+            marks=pytest.mark.case("Media", "numbers that are NaN"),
+        ),
+        pytest.param(
+            {"caption": "a \udce9 cab"}, "the caption holds", marks=pytest.mark.case("Text", "lone surrogates")
+        ),
         ({"frames": 33, "window": 17, "overlap": 2, "speech": "a\n---\n" + "ab " * 14 + "\n---\nb"}, "lasts 1.1 s"),
         ({"frames": 33, "window": 17, "overlap": 5}, "can overlap by 1 to 4 latents"),
         ({"frames": 33, "window": 18}, r"4n \+ 1"),

@@ -227,7 +227,7 @@ def test_texts_that_are_refused(found, name: str) -> None:
     assert re.search(REFUSED[name], found[name])
 
 
-@pytest.mark.case("Text", "caption beyond 512 tokens, cut visibly")
+@pytest.mark.case("Text", "caption beyond what the model reads, cut visibly")
 @pytest.mark.case("Text", "ten thousand characters")
 @pytest.mark.case("Text", "empty")
 def test_long_and_empty_captions(found) -> None:

@@ -118,6 +118,7 @@ def test_driving_audio_reaches_the_file(server, inputs):
     assert np.abs(result.sound[:, n:]).max(initial=0) < 0.05  # silence to the end of the pictures
 
 
+@pytest.mark.case("Text", "empty")
 def test_nothing_need_be_said_where_sound_drives(server, inputs):
     small = {"conditions.width": 64, "conditions.height": 64, "text.speech": ""}
     assert len(read(run(server, load("audio_driven", small))).frames) > 33
@@ -373,6 +374,9 @@ def case_name(case: Any) -> str:
     return ",".join(f"{key}={str(value)[:20]}" for key, value in case.items()) if isinstance(case, dict) else ""
 
 
+@pytest.mark.case("Media", "conditioning that is too long")
+@pytest.mark.case("Text", "missing transcript")
+@pytest.mark.case("Text", "transcript without a voice")
 @pytest.mark.parametrize(("name", "changes", "sentence"), REFUSED, ids=case_name)
 def test_refused_with_a_sentence(server, faulty, name, changes, sentence):
     with pytest.raises(Failed) as failure:
