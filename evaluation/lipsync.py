@@ -11,6 +11,7 @@ the median of these less that; an offset above 0 means that the lips come so man
 from __future__ import annotations
 
 import argparse
+import logging
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from . import features, measure
 from .clips import Clip, clips_of
 from .report import Column, Value
 from .sync import detector, faces, network, score, sound
+
+log = logging.getLogger(__name__)
 
 
 class LipSync:
@@ -40,11 +43,14 @@ class LipSync:
 
     def of(self, clip: Clip) -> dict[str, Value]:
         found = score.lip_sync(clip.read(), self.syncnet, self.find)
+        if found.faces > 1:
+            log.warning("%s shows %d faces: the one that is seen longest counts", clip.name, found.faces)
         return {
             "confidence": found.confidence,
             "distance": found.distance,
             "offset": found.offset,
             "windows": found.windows,
+            "faces": found.faces,
         }
 
 

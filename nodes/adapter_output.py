@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..uniavgen_core.types import Clip
 from ..uniavgen_core.video.footage import Footage
-from ..uniavgen_core.video.mux import AAC_RATES, even_size, write_dubbed, write_mp4
+from ..uniavgen_core.video.mux import AAC_RATES, even_size, full_scale, write_dubbed, write_mp4
 from ..uniavgen_core.whole import whole_or_nothing
 
 AUTO, MP4, H264 = "auto", "mp4", "h264"
@@ -27,7 +27,7 @@ class ExactVideo(InputImpl.VideoFromComponents):
 
     def __init__(self, images: Tensor, waveform: Tensor, sample_rate: int, rate: Fraction):
         height, width = even_size(*images.shape[1:3])
-        images = images[:, :height, :width]
+        images, waveform = images[:, :height, :width], full_scale(waveform)
         audio = {"waveform": waveform[None], "sample_rate": sample_rate}
         super().__init__(Types.VideoComponents(images=images, audio=audio, frame_rate=rate))
         self._clip = Clip(images, waveform, rate, sample_rate)
@@ -44,7 +44,7 @@ class DubbedVideo(InputImpl.VideoFromFile):
 
     def __init__(self, footage: Footage, waveform: Tensor, sample_rate: int):
         super().__init__(str(footage.path))
-        self._footage, self._waveform, self._sample_rate = footage, waveform, sample_rate
+        self._footage, self._waveform, self._sample_rate = footage, full_scale(waveform), sample_rate
 
     def get_components(self) -> Any:
         audio = {"waveform": self._waveform[None], "sample_rate": self._sample_rate}

@@ -11,7 +11,7 @@ import torch
 from comfy_api.latest import InputImpl
 from torch import Tensor
 
-from ..uniavgen_core.audio.sound import Sound, read_sound
+from ..uniavgen_core.audio.sound import Sound, check_rate, check_waveform, read_sound
 from ..uniavgen_core.types import Frames
 from ..uniavgen_core.video.footage import Footage, FootageFrames, read_footage, resample_times
 from ..uniavgen_core.video.mux import all_finite
@@ -118,14 +118,12 @@ def open_video(video: Any) -> Source:
     if path is not None:
         return FromFile(read_footage(path))
     components = video.get_components()
-    images = components.images
-    if images.ndim != 4 or 0 in images.shape or images.shape[-1] < 3:
+    images = opaque(components.images)
+    if images.ndim != 4 or 0 in images.shape or images.shape[-1] != 3:
         raise ValueError("the video has no pictures: connect one that shows something")
     if not all_finite(images):
         raise ValueError("the pictures of the video hold numbers that are NaN or infinite")
-    return FromComponents(
-        images[..., :3], components.audio, Fraction(components.frame_rate).limit_denominator(MAX_DENOMINATOR)
-    )
+    return FromComponents(images, components.audio, Fraction(components.frame_rate).limit_denominator(MAX_DENOMINATOR))
 
 
 def file_of(video: Any) -> Path | None:
@@ -139,8 +137,26 @@ def file_of(video: Any) -> Path | None:
 
 
 def sound_of(audio: dict[str, Any]) -> Sound:
-    """AUDIO -> the first sound of its batch."""
-    return Sound(audio["waveform"][0], int(audio["sample_rate"]))
+    """AUDIO -> the first sound of its batch. Raises ``ValueError`` for what cannot be heard."""
+    waveforms, rate = audio["waveform"], audio["sample_rate"]
+    check_batch(waveforms)
+    check_waveform(waveforms[0])
+    check_rate(rate)
+    return Sound(waveforms[0], int(rate))
+
+
+def check_batch(waveforms: Tensor) -> None:
+    """Raises ``ValueError`` unless these are sounds [batch, channels, samples], at least one."""
+    if waveforms.ndim != 3 or not len(waveforms):
+        raise ValueError(f"an AUDIO must be [batch, channels, samples], with a sound, not {list(waveforms.shape)}")
+
+
+def opaque(images: Tensor) -> Tensor:
+    """IMAGE [F, H, W, 3 or 4] -> [F, H, W, 3]; what is transparent becomes white, as in files. Others stay."""
+    if images.ndim != 4 or images.shape[-1] != 4:
+        return images
+    colours, alpha = images[..., :3], images[..., 3:]
+    return colours * alpha + (1 - alpha)
 
 
 @dataclass(frozen=True)

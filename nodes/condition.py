@@ -19,13 +19,14 @@ from ..uniavgen_core.geometry import (
 )
 from ..uniavgen_core.pipeline import Earlier, Material, clip_length, clip_size, encode_given
 from ..uniavgen_core.task import plan
+from ..uniavgen_core.text.script import check_voice
 from ..uniavgen_core.types import AVLatent
 from ..uniavgen_core.video.picture import check_picture
 from ..uniavgen_core.windows import OVERLAP, plan_windows
 from . import remarks
 from .adapter_conditioning import IMAGE, INTERACTION, VOICE, script_of, with_values
 from .adapter_latent import GAIN, parts, to_host
-from .adapter_video import HostVae, Source, open_video, sound_of
+from .adapter_video import HostVae, Source, opaque, open_video, sound_of
 from .checks import verdict
 from .notices import says_what_it_notices
 from .search import searched_as
@@ -176,12 +177,14 @@ class UniAVGenConditions(io.ComfyNode):
             earlier = AVLatent(*parts(earlier_latent))
         material = replace(
             wired,
-            picture=None if reference_image is None else reference_image[:1, ..., :3],
+            picture=None if reference_image is None else opaque(reference_image[:1]),
             voice=None if reference_voice is None else sound_of(reference_voice),
             sound=None if driving_audio is None else sound_of(driving_audio),
             footage=None if video is None else shown.frames(*size),
             earlier=earlier,
         )
+        if material.voice is not None:
+            check_voice(script.transcript, material.voice.seconds)
         long = as_long_as_given and (video is not None or driving_audio is not None)
         length = clip_length(material, None if long else frames)
         (clip,) = plan_windows(length, length.frames, given=0 if earlier is None else continued_latents)
@@ -232,7 +235,7 @@ def clip_shape(
                 "set width and height to 0"
             )
         return found
-    original = check_picture(picture[:1, ..., :3]) if shown is None else shown.size
+    original = check_picture(opaque(picture[:1])) if shown is None else shown.size
     return clip_size(original, height or None, width or None, short_side)
 
 

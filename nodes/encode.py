@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import logging
-
 from comfy_api.latest import io
 from torch import Tensor
 
 from ..uniavgen_core.config import RELEASE
 from ..uniavgen_core.text.script import Script
-from ..uniavgen_core.text.speech import LANGUAGES
+from ..uniavgen_core.text.speech import LANGUAGES, check_written
 from .adapter_conditioning import SCRIPT, SPEECH, Conditioning, with_values
 from .files import released_vocabulary
 from .notices import says_what_it_notices
 from .remarks import on_caption
 from .search import searched_as
-
-log = logging.getLogger(__name__)
 
 
 class UniAVGenTextEncode(io.ComfyNode):
@@ -70,11 +66,11 @@ class UniAVGenTextEncode(io.ComfyNode):
     @classmethod
     @says_what_it_notices
     def execute(cls, clip, caption: str, speech: str, language: str, transcript: str = "") -> io.NodeOutput:
+        check_written("caption", caption)
         vocabulary = getattr(clip, "speech_vocabulary", None) or released_vocabulary()
         script = Script(speech, vocabulary, language, transcript.strip())
         said, unsaid = script.ids(), script.negative_ids()
-        if unknown := script.unknown():
-            log.warning("not in the model's vocabulary, so not spoken: %s", ", ".join(map(repr, unknown)))
+        script.tell_unknown()
 
         def encode(text: str, ids: Tensor) -> Conditioning:
             entries = clip.encode_from_tokens_scheduled(clip.tokenize(text))

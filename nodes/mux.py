@@ -18,7 +18,7 @@ from ..uniavgen_core.video.mux import AAC_RATES, all_finite, check_level, fit_so
 from ..uniavgen_core.windows import continued
 from .adapter_latent import to_core
 from .adapter_output import DubbedVideo, ExactVideo
-from .adapter_video import FromFile, open_video
+from .adapter_video import FromFile, check_batch, opaque, open_video
 from .checks import verdict
 from .notices import says_what_it_notices
 from .remarks import on_fitted_sound, on_image_beside_source
@@ -117,18 +117,22 @@ class UniAVGenMux(io.ComfyNode):
             raise ValueError("there are no pictures: connect images, or the source video that was dubbed")
         if original_level:
             raise ValueError("original_level mixes in the sound of a source, and none is connected: set it to 0")
+        images = opaque(images)
+        if images.ndim != 4 or images.shape[-1] != 3 or 0 in images.shape:
+            raise ValueError(f"the pictures must be [frames, height, width, 3], not {list(images.shape)}: connect some")
         if not all_finite(images):
             raise ValueError("the pictures hold numbers that are NaN or infinite: nothing can be joined")
         if earlier is not None:
             overlap = repeated_latents(latent, len(images))
-            return io.NodeOutput(lengthen(earlier, images[..., :3], waveform, sample_rate, rate, overlap))
+            return io.NodeOutput(lengthen(earlier, images, waveform, sample_rate, rate, overlap))
         on_fitted_sound(waveform.shape[1] / sample_rate, float(len(images) / rate))
         sound = fit_sound(waveform, sound_samples(len(images), rate, sample_rate))
-        return io.NodeOutput(ExactVideo(images[..., :3], sound, sample_rate, rate))
+        return io.NodeOutput(ExactVideo(images, sound, sample_rate, rate))
 
 
 def one_after_the_other(waveforms: Tensor, images: Tensor | None) -> Tensor:
     """Sounds of a batch of clips [B, C, n], whose pictures come one clip after the other -> one sound [C, samples]."""
+    check_batch(waveforms)
     if len(waveforms) > 1 and (images is None or len(images) % len(waveforms)):
         raise ValueError(
             f"{len(waveforms)} sounds do not share {0 if images is None else len(images)} pictures evenly: "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 
+import hypothesis
 import pytest
 import torch
 from batches import servers, table  # noqa: F401
@@ -13,6 +14,8 @@ from uniavgen_core.config import BranchConfig, InteractionConfig, ModelConfig
 from uniavgen_core.model import JointModel
 from uniavgen_core.types import JOINT, AVLatent, Conditions, Interaction
 
+hypothesis.settings.register_profile("any machine", deadline=None)  # no test is one of speed
+hypothesis.settings.load_profile("any machine")
 pytest.register_assert_rewrite("downloads", "judges", "vocoders")
 
 

@@ -50,6 +50,7 @@ def contents(path: Path) -> tuple[list[Fraction], list[np.ndarray], np.ndarray]:
     )
 
 
+@pytest.mark.case("Media", "23.976, 29.97 and 60 pictures a second")
 @pytest.mark.parametrize("rate", ["16", "24000/1001", "25", "30000/1001", "30", "60"])
 @pytest.mark.parametrize("container", ["mp4", "mkv"])
 def test_pictures_stay_and_sound_is_as_long(tmp_path: Path, rate: str, container: str) -> None:
@@ -79,6 +80,7 @@ def test_pictures_stay_and_sound_is_as_long(tmp_path: Path, rate: str, container
         assert (heard[-1].pts + heard[-1].duration) * track.time_base == Fraction(samples, 24000)
 
 
+@pytest.mark.case("Media", "odd sizes")
 def test_a_codec_that_mp4_lacks_is_drawn_anew(tmp_path: Path) -> None:
     source = make_footage(tmp_path / "source.mkv", Fraction(25), codec="ffv1", size=(65, 49))
     written = write_dubbed(tmp_path / "dubbed.mp4", read_footage(source), torch.zeros(1, 100), 24000)
@@ -97,6 +99,7 @@ def test_the_footage_is_not_overwritten(tmp_path: Path) -> None:
     assert source.read_bytes() == before
 
 
+@pytest.mark.case("Media", "sound beyond full scale (clipping)")
 def test_mixing() -> None:
     voice, original = torch.full((1, 4), 0.5), torch.full((1, 9), 0.4)
     torch.testing.assert_close(mix(voice, original, 0.5), torch.full((1, 4), 0.7))
@@ -116,6 +119,7 @@ def test_what_cannot_be_dubbed_is_known_beforehand(tmp_path: Path) -> None:
         check_dub(replace(footage, has_sound=False), tmp_path / "new.mp4", 0.5)
 
 
+@pytest.mark.case("Media", "odd sizes")
 def test_odd_sizes_lose_a_row_and_a_column_with_a_word(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert even_size(48, 64) == (48, 64)
     assert not caplog.records

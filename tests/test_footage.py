@@ -35,6 +35,7 @@ def check_choice(found: list[int], times: list[Fraction]) -> None:
 # times
 
 
+@pytest.mark.case("Media", "23.976, 29.97 and 60 pictures a second")
 @pytest.mark.parametrize("fps", RATES)
 @pytest.mark.parametrize("rounding", [0, MILLISECOND, Fraction(1, 90_000)])
 def test_constant_rates(fps: int | Fraction, rounding: Fraction) -> None:
@@ -48,6 +49,7 @@ def test_constant_rates(fps: int | Fraction, rounding: Fraction) -> None:
         assert found == list(range(97))
 
 
+@pytest.mark.case("Media", "variable frame rate")
 def test_a_variable_rate_and_a_long_stop() -> None:
     times = [0.0, 0.01, 0.02, 0.3, 1.0, 1.03]
     assert resample_times(times, 1.25) == [0, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 4, 5, 5, 5]
@@ -70,6 +72,7 @@ def test_fit_frames() -> None:
 # files
 
 
+@pytest.mark.case("Media", "23.976, 29.97 and 60 pictures a second")
 @pytest.mark.parametrize("fps", RATES)
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.mov"])
 def test_every_rate_from_a_file(tmp_path: Path, fps: int | Fraction, name: str) -> None:
@@ -81,6 +84,7 @@ def test_every_rate_from_a_file(tmp_path: Path, fps: int | Fraction, name: str) 
     check_choice(shown(footage), [Fraction(i) / Fraction(fps) for i in range(count)])
 
 
+@pytest.mark.case("Media", "variable frame rate")
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.webm"])
 def test_a_variable_rate_from_a_file(tmp_path: Path, name: str) -> None:
     generator = np.random.default_rng(0)
@@ -141,6 +145,7 @@ CORNERS = np.kron(np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[0, 0, 0],
                            np.uint8), np.ones((16, 16, 1), np.uint8))  # fmt: skip
 
 
+@pytest.mark.case("Media", "rotation flag")
 @pytest.mark.parametrize(
     ("matrix", "turned"),
     [
@@ -173,6 +178,7 @@ def test_colours_whatever_the_pixel_format(tmp_path: Path, pix_fmt: str, color_r
     np.testing.assert_allclose(found.mean(axis=(0, 1)), (200, 60, 30), atol=3)
 
 
+@pytest.mark.case("Media", "RGBA pictures")
 def test_what_is_transparent_becomes_white(tmp_path: Path) -> None:
     picture = np.zeros((*SMALL, 4), np.uint8)
     picture[:, :16], picture[:, 16:32] = (10, 20, 30, 255), (10, 20, 30, 51)
@@ -181,6 +187,8 @@ def test_what_is_transparent_becomes_white(tmp_path: Path) -> None:
     assert found[0, [0, 20, 40]].tolist() == [[10, 20, 30], [206, 208, 210], [255, 255, 255]]
 
 
+@pytest.mark.case("Media", "odd sizes")
+@pytest.mark.case("Media", "pictures of 1 x 1")
 @pytest.mark.parametrize("size", [(31, 47), (1, 1), (33, 2)])
 def test_odd_sizes(tmp_path: Path, size: tuple[int, int]) -> None:
     pictures = [grey(i, size) for i in range(5)]
@@ -219,15 +227,23 @@ def test_an_animation(tmp_path: Path) -> None:
 # refusals
 
 
+@pytest.mark.case("Media", "text playlist named .mp4")
+@pytest.mark.case("Media", "HLS")
 @pytest.mark.parametrize("kind", ["ffconcat", "m3u8", "m3u"])
 @pytest.mark.parametrize("name", ["list.mp4", "list.ts", "list.m3u8"])
 def test_playlists_are_not_followed(tmp_path: Path, kind: str, name: str) -> None:
+    """FFmpeg by itself shows what some of them name, whatever they are called."""
     target = write_video(tmp_path / "secret.ts", map(grey, range(16)))
     assert len(read_footage(target).pts) == 16
+    path = write_playlist(tmp_path / name, kind, target)
+    if kind == "ffconcat" or (kind, name) == ("m3u8", "list.m3u8"):
+        with av.open(str(path)) as container:
+            assert sum(1 for _ in container.decode(video=0)) == 16
     with pytest.raises(ValueError, match=f"{name} cannot be read as video.*not a playlist"):
-        read_footage(write_playlist(tmp_path / name, kind, target))
+        read_footage(path)
 
 
+@pytest.mark.case("Media", "sound only where pictures are needed")
 def test_unfit_files_are_refused_with_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "text.mp4").write_text("no video " * 500)
@@ -245,6 +261,7 @@ def test_unfit_files_are_refused_with_a_sentence(tmp_path: Path) -> None:
             read_footage(tmp_path / name)
 
 
+@pytest.mark.case("Media", "sound only where pictures are needed")
 def test_a_cover_is_not_footage(tmp_path: Path) -> None:
     path = tmp_path / "song.mp3"
     write_sound(path, tone(1, 24_000), 24_000, codec="libmp3lame")
@@ -260,6 +277,7 @@ def test_a_cover_is_not_footage(tmp_path: Path) -> None:
         read_footage(path)
 
 
+@pytest.mark.case("Media", "truncated MP4: declared against decoded pictures")
 @pytest.mark.parametrize("share", [0.3, 0.6])
 @pytest.mark.parametrize(("name", "options"), [("a.mp4", {"movflags": "+faststart"}), ("a.mkv", {}), ("a.avi", {})])
 def test_a_clip_that_declares_more_than_it_holds(tmp_path: Path, share: float, name: str, options) -> None:

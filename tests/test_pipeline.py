@@ -155,6 +155,7 @@ def test_the_callback_sees_every_step(bundle: Bundle) -> None:
     torch.testing.assert_close(seen[0][2].video[:, :, 1:], torch.full((1, CHANNELS, 1, 6, 4), 0.2))
 
 
+@pytest.mark.case("Text", "unknown characters, named in a warning")
 def test_unknown_characters_are_named(bundle: Bundle, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         make(bundle, speech="bad € zoo")
@@ -170,11 +171,23 @@ def test_unknown_characters_are_named(bundle: Bundle, caplog: pytest.LogCaptureF
         ({"width": 64, "height": 0}, "height 0 must be a multiple of 32"),
         ({"width": 64}, "give both width and height"),
         ({"picture": torch.zeros(1, 500, 50, 3)}, "50 x 500, more than 4 times as long"),
-        ({"picture": torch.zeros(2, 64, 64, 3)}, "one RGB picture"),
-        ({"picture": torch.full((1, 64, 64, 3), math.nan)}, "NaN"),
-        ({"speech": " \n"}, "the speech is empty"),
+        pytest.param(
+            {"picture": torch.zeros(2, 64, 64, 3)},
+            "one RGB picture",
+            marks=pytest.mark.case("Media", "batch above one"),
+        ),
+        pytest.param(
+            {"picture": torch.full((1, 64, 64, 3), math.nan)},
+            "NaN",
+            marks=pytest.mark.case("Media", "numbers that are NaN"),
+        ),
+        pytest.param({"speech": " \n"}, "the speech is empty", marks=pytest.mark.case("Text", "empty")),
         ({"speech": "?!"}, "the speech is empty"),
-        ({"speech": "zoo?"}, "vocabulary has none of 'z', 'o', and the speech has nothing else"),
+        pytest.param(
+            {"speech": "zoo?"},
+            "vocabulary has none of 'z', 'o', and the speech has nothing else",
+            marks=pytest.mark.case("Text", "nothing but unknown characters"),
+        ),
         ({"speech": "a\n---\nb\n---\na", "frames": 9, "window": 5, "overlap": 1}, "3 parts .*, the clip has 2 windows"),
         ({"language": "fr"}, "unknown language"),
         ({"steps": 0}, "at least 1 step"),
@@ -233,6 +246,7 @@ def test_a_cloned_voice(hearing: Bundle) -> None:
     assert [negative.interaction for negative in negatives] == [UNIMODAL] * 2 + [JOINT] * 2  # released behaviour
 
 
+@pytest.mark.case("Media", "conditioning that is too short")
 def test_audio_drives_the_pictures(hearing: Bundle) -> None:
     sound = tone(1.0)
     clip = make(hearing, sound=sound, speech="", frames=None)
@@ -245,6 +259,7 @@ def test_audio_drives_the_pictures(hearing: Bundle) -> None:
     assert positive.speech.tolist() == [[-1]]
 
 
+@pytest.mark.case("Media", "conditioning that is too short")
 def test_footage_is_dubbed(hearing: Bundle) -> None:
     footage = torch.linspace(0, 1, 11)[:, None, None, None].expand(-1, 64, 64, 3)
     clip = make(hearing, picture=None, footage=footage, frames=None)
@@ -256,6 +271,7 @@ def test_footage_is_dubbed(hearing: Bundle) -> None:
     assert [told[1].interaction for told in hearing.model.told[1::2]] == [UNIMODAL] * 2 + [TO_AUDIO_ONLY] * 2
 
 
+@pytest.mark.case("Media", "conditioning that is too short")
 def test_a_clip_goes_on(hearing: Bundle) -> None:
     frames = torch.linspace(0, 1, 30)[:, None, None, None].expand(-1, 64, 64, 3)
     sound = tone(30 / 16)
@@ -307,6 +323,7 @@ def test_what_is_new_decides_how_much_can_be_said(hearing: Bundle) -> None:
         make(hearing, picture=None, earlier=earlier, frames=9, overlap=3)
 
 
+@pytest.mark.case("Media", "conditioning that is too short")
 def test_the_shortest_sound_drives_a_clip(hearing: Bundle) -> None:
     clip = make(hearing, sound=Sound(torch.ones(1, 1), 24_000), speech="", frames=None)
     assert len(clip.frames) == 5
@@ -330,13 +347,36 @@ def test_long_clips_are_made_window_by_window(bundle: Bundle) -> None:
     ("changes", "sentence"),
     [
         ({"picture": None}, "there is no one to see"),
-        ({"voice": tone(1)}, "needs its transcript"),
-        ({"transcript": "a"}, "no reference voice"),
+        pytest.param({"voice": tone(1)}, "needs its transcript", marks=pytest.mark.case("Text", "missing transcript")),
+        pytest.param(
+            {"transcript": "a"}, "no reference voice", marks=pytest.mark.case("Text", "transcript without a voice")
+        ),
         ({"voice": tone(1), "transcript": "a", "sound": tone(1)}, "of no use where all sound is given"),
         ({"sound": tone(1), "footage": torch.zeros(5, 64, 64, 3)}, "sound and footage cannot be given together"),
-        ({"sound": tone(1), "frames": 5}, "the sound lasts 1.00 s, the clip of 5 frames 0.31 s: ask for 17 frames"),
-        ({"footage": torch.zeros(9, 64, 64, 3), "frames": 5}, "the footage lasts 0.56 s"),
+        pytest.param(
+            {"sound": tone(1), "frames": 5},
+            "the sound lasts 1.00 s, the clip of 5 frames 0.31 s: ask for 17 frames",
+            marks=pytest.mark.case("Media", "conditioning that is too long"),
+        ),
+        pytest.param(
+            {"footage": torch.zeros(9, 64, 64, 3), "frames": 5},
+            "the footage lasts 0.56 s",
+            marks=pytest.mark.case("Media", "conditioning that is too long"),
+        ),
         ({"speech": "ab " * 40}, "takes about 8 s to say and the clip lasts 0.3 s"),
+        pytest.param(
+            {"voice": tone(0.1), "transcript": "a bad cab, a bad cab"},
+            "takes about 1.3 s to say and the reference voice lasts 0.1 s: give what is said in this voice",
+            marks=pytest.mark.case("Text", "wrong transcript"),
+        ),
+        pytest.param(
+            {"sound": Sound(torch.full((1, 9), math.nan), 24_000), "frames": 5},
+            "the sound holds samples that are NaN",
+            marks=pytest.mark.case("Media", "numbers that are NaN"),
+        ),
+        pytest.param(
+            {"caption": "a \udce9 cab"}, "the caption holds", marks=pytest.mark.case("Text", "lone surrogates")
+        ),
         ({"frames": 33, "window": 17, "overlap": 2, "speech": "a\n---\n" + "ab " * 14 + "\n---\nb"}, "lasts 1.1 s"),
         ({"frames": 33, "window": 17, "overlap": 5}, "can overlap by 1 to 4 latents"),
         ({"frames": 33, "window": 18}, r"4n \+ 1"),

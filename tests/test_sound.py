@@ -30,6 +30,7 @@ LOSSY = [("a.mp3", "libmp3lame", "fltp"), ("b.m4a", "aac", "fltp"), ("a.opus", "
          ("a.webm", "libopus", "s16"), ("a.ts", "aac", "fltp"), ("a.aac", "aac", "fltp")]  # fmt: skip
 
 
+@pytest.mark.case("Media", "three and more channels")
 @pytest.mark.parametrize(
     ("name", "codec", "sample_format", "channels"),
     # FFmpeg's ALAC writes 5.1 in another order of channels
@@ -81,6 +82,8 @@ def test_sound_before_the_first_picture_is_cut_off(tmp_path: Path) -> None:
     assert int((sound.waveform[0] > 0.4).nonzero()[0]) == 6000
 
 
+@pytest.mark.case("Media", "text playlist named .mp4")
+@pytest.mark.case("Media", "HLS")
 @pytest.mark.parametrize("kind", ["ffconcat", "m3u8", "m3u"])
 @pytest.mark.parametrize("name", ["list.wav", "list.mp4", "list.txt"])
 def test_playlists_are_not_followed(tmp_path: Path, kind: str, name: str) -> None:
@@ -98,6 +101,8 @@ def test_a_file_name_is_never_a_protocol(tmp_path: Path, monkeypatch: pytest.Mon
         read_sound("http://localhost/a.wav")
 
 
+@pytest.mark.case("Media", "no audio track where one is needed")
+@pytest.mark.case("Media", "a file with zero samples")
 def test_unfit_files_are_refused_with_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "empty.wav").touch()
     (tmp_path / "text.mp3").write_text("no sound " * 500)
@@ -115,6 +120,7 @@ def test_unfit_files_are_refused_with_a_sentence(tmp_path: Path) -> None:
             read_sound(tmp_path / name)
 
 
+@pytest.mark.case("Media", "truncated sound file")
 @pytest.mark.parametrize(("name", "codec", "sample_format"), [("a.wav", "pcm_s16le", "s16"), ("a.flac", "flac", "s16")])
 def test_a_cut_off_file_is_refused_with_both_lengths(tmp_path: Path, name, codec, sample_format) -> None:
     noise = np.random.default_rng(0).uniform(-0.5, 0.5, (1, 48_000)).astype(np.float32)
@@ -132,6 +138,7 @@ def test_a_wav_from_a_pipe_does_not_know_its_length(tmp_path: Path) -> None:
     assert read_sound(path).waveform.shape == (1, 8000)
 
 
+@pytest.mark.case("Media", "damaged places in a sound file")
 def test_damage_is_silent_and_does_not_shift_the_rest(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     noise = np.random.default_rng(0).uniform(-0.5, 0.5, (1, 96_000)).astype(np.float32)
     noise[0, 72_000:72_100] = 0.99
@@ -158,6 +165,7 @@ def test_foreign_letters_in_a_title_do_no_harm(tmp_path: Path) -> None:
 # to the model's form
 
 
+@pytest.mark.case("Media", "odd sample rates")
 @pytest.mark.parametrize("rate", RATES)
 @pytest.mark.parametrize("samples", [1, 2, 777, 10_001])
 def test_the_length_is_exact(rate: int, samples: int) -> None:
@@ -166,6 +174,7 @@ def test_the_length_is_exact(rate: int, samples: int) -> None:
     assert found.dtype == torch.float32
 
 
+@pytest.mark.case("Media", "odd sample rates")
 @pytest.mark.parametrize("rate", [*RATES, 23_999])
 def test_tones_pass_unchanged_and_undelayed(rate: int) -> None:
     """Up to 92 % of the band that both rates have: amplitude within 0.0005 dB, everything else below -100 dB."""
@@ -186,6 +195,7 @@ def test_what_24_khz_cannot_hold_is_gone(rate: int) -> None:
         assert found.square().mean().sqrt() < 1e-5 * 0.35  # -100 dB
 
 
+@pytest.mark.case("Media", "three and more channels")
 def test_mono_is_the_mean_of_the_channels() -> None:
     left, right = torch.rand(2, 500)
     torch.testing.assert_close(to_model_sound(torch.stack((left, right)), SAMPLE_RATE)[0], (left + right) / 2)
@@ -210,14 +220,21 @@ def test_whole_numbers_are_scaled_by_their_range(dtype: torch.dtype) -> None:
     ("waveform", "rate", "sentence"),
     [
         (torch.zeros(0, 5), 24_000, "with samples"),
-        (torch.zeros(2, 0), 24_000, "with samples"),
+        pytest.param(torch.zeros(2, 0), 24_000, "with samples", marks=pytest.mark.case("Media", "zero samples")),
         (torch.zeros(5), 24_000, "with samples"),
-        (torch.tensor([[0.0, math.nan]]), 24_000, "NaN or infinite"),
+        pytest.param(
+            torch.tensor([[0.0, math.nan]]),
+            24_000,
+            "NaN or infinite",
+            marks=pytest.mark.case("Media", "numbers that are NaN"),
+        ),
         (torch.tensor([[0.0, -math.inf]]), 48_000, "NaN or infinite"),
         (torch.tensor([[math.inf], [-math.inf]]), 48_000, "NaN or infinite"),
         (torch.tensor([[1e300]], dtype=torch.float64), 24_000, "NaN or infinite"),
-        (torch.zeros(1, 5), 0, "0 Hz is not usable"),
-        (torch.zeros(1, 5), 1_000_000, "is not usable"),
+        pytest.param(torch.zeros(1, 5), 0, "0 Hz is not usable", marks=pytest.mark.case("Media", "odd sample rates")),
+        pytest.param(
+            torch.zeros(1, 5), 1_000_000, "is not usable", marks=pytest.mark.case("Media", "odd sample rates")
+        ),
         (torch.zeros(1, 5), 44_100.5, "is not usable"),
         (torch.zeros(1, 5, dtype=torch.bool), 24_000, "bool numbers"),
         (torch.zeros(1, 5, dtype=torch.complex64), 24_000, "complex64 numbers"),
@@ -231,6 +248,7 @@ def test_unfit_sound_is_refused(waveform: torch.Tensor, rate: float, sentence: s
 # tokens
 
 
+@pytest.mark.case("Media", "sound beyond full scale (clipping)")
 def test_driving_tokens_are_the_release_s() -> None:
     chirp = GOLDEN["chirp.waveform"]
     loudest = chirp.abs().max()
@@ -259,6 +277,7 @@ def test_a_voice_is_followed_by_0_3_seconds_of_silence() -> None:
     assert tokens[0, :, 104:].std() < 1e-5
 
 
+@pytest.mark.case("Media", "silence stays silence")
 def test_silence_and_a_single_sample() -> None:
     for rate in RATES:
         for samples in (1, rate):
@@ -276,6 +295,8 @@ def test_another_rate_gives_nearly_the_same_tokens() -> None:
     torch.testing.assert_close(twice[..., 5:-5], once[..., 5:-5], atol=1e-2, rtol=0)
 
 
+@pytest.mark.case("Media", "three and more channels")
+@pytest.mark.case("Media", "odd sample rates")
 def test_a_sound_that_a_file_cannot_hold_becomes_one_it_can() -> None:
     sound = Sound(torch.rand(2, 441), 44_100)
     assert writable(sound, (44_100, 48_000)) is sound

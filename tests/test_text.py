@@ -8,12 +8,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from uniavgen_core.config import RELEASE
 from uniavgen_core.text import speech
-from uniavgen_core.text.script import Script
-from uniavgen_core.text.speech import empty_speech, tokenize
+from uniavgen_core.text.script import Script, check_fits, check_voice, divide
+from uniavgen_core.text.speech import check_written, empty_speech, tokenize
 from uniavgen_core.text.vocabulary import Vocabulary
+from uniavgen_core.tiny.load import VOCABULARY
 
 CASES = json.loads((Path(__file__).parent / "data" / "speech_text.json").read_text(encoding="utf-8"))
 LETTERS = Vocabulary((" ", *"abcdefghijklmnopqrstuvwxyz"))
@@ -43,6 +46,7 @@ def test_ids_are_the_release_s() -> None:
         }
 
 
+@pytest.mark.case("Text", "unknown characters, named in a warning")
 def test_what_cannot_be_said_is_named_as_it_is_written() -> None:
     script = Script("Hello 今天, é! 今", LETTERS)
     assert script.unknown() == ["H", ",", "é", "!", "今", "天"]
@@ -140,12 +144,12 @@ def test_nothing_to_say_is_what_the_unconditional_pass_says() -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("", "the speech is empty"),
+        pytest.param("", "the speech is empty", marks=pytest.mark.case("Text", "empty")),
         ("  \n\t", "the speech is empty"),
         ("\u200b", "the speech is empty"),
         ("\u3000", "the speech is empty"),
         ("...", "the speech is empty"),
-        ("\n---\n", "the speech is empty"),
+        pytest.param("\n---\n", "the speech is empty", marks=pytest.mark.case("Text", "empty")),
         ("éé", "has none of 'é', and"),
         ("ДА", "has none of 'Д', 'А', and"),
     ],
@@ -154,3 +158,154 @@ def test_what_has_nothing_to_say(text: str, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         Script(text, LETTERS).check()
     Script("été", LETTERS).check()  # one letter of it is known
+
+
+# anything that can be written
+
+VOCABULARIES = (LETTERS, Vocabulary.from_file(VOCABULARY), Vocabulary((*LETTERS.entries, "ni3", "hao3", "，")))
+
+
+def outcome(script: Script) -> str | None:
+    """The sentence of a refusal, or None: ids in range, with everything that is not spoken named."""
+    known = len(script.vocabulary)
+    for ids in (script.ids(), script.negative_ids()):
+        assert ids.dtype == torch.int64 and ids.shape[0] == 1 and ids.shape[1] >= 1
+        assert int(ids.min()) >= -1 and int(ids.max()) < known
+    unsaid = [token for token in script.vocabulary.unknown(script.tokens()) if not token.isspace()]
+    assert bool(unsaid) == bool(script.unknown())
+    try:
+        script.check()
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def check_outcome(script: Script, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.clear()
+    sentence, letters = outcome(script), [c for c in script.text if c.isalnum()]
+    script.tell_unknown()
+    told = [record.getMessage() for record in caplog.records]
+    if sentence is not None:
+        assert sentence.startswith("the speech is empty" if not letters else "this model's vocabulary has none of ")
+        told.append(sentence)
+    else:
+        assert letters
+    for line in told:
+        assert line.isprintable() and len(line) < 600  # also as one line of a log, whatever the text holds
+    assert bool(caplog.records) == bool(script.unknown())
+
+
+ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=60)  # lone surrogates and NUL too
+
+
+@pytest.mark.case("Text", "any text at all: read with remarks, or refused in one sentence")
+@given(ANY_TEXT, ANY_TEXT, st.sampled_from(speech.LANGUAGES), st.sampled_from(VOCABULARIES))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_text_is_read_or_refused(caplog, text: str, transcript: str, language: str, vocabulary: Vocabulary) -> None:
+    check_outcome(Script(text, vocabulary, language, transcript.strip()), caplog)
+
+
+@pytest.mark.case("Text", "any text at all: read with remarks, or refused in one sentence")
+@given(st.text(st.sampled_from("你好吗，。ab 1;“-\n\0\ud800😀א"), max_size=30), st.sampled_from(speech.LANGUAGES))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_mixture_with_chinese_is_read_or_refused(caplog, text: str, language: str) -> None:
+    check_outcome(Script(text, VOCABULARIES[2], language), caplog)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        pytest.param("ab\0c", r"'\x00'", marks=pytest.mark.case("Text", "NUL")),
+        pytest.param("ab\ud83dc", r"'\ud83d'", marks=pytest.mark.case("Text", "lone surrogates")),
+        pytest.param("ab שלום", "'ש', 'ל', 'ו', 'ם'", marks=pytest.mark.case("Text", "right-to-left")),
+        pytest.param("ab \u202ec", r"'\u202e'", marks=pytest.mark.case("Text", "right-to-left")),
+        pytest.param("ab 😀", "'😀'", marks=pytest.mark.case("Text", "emoji")),
+        pytest.param("ab 👩‍🚀", r"'👩', '\u200d', '🚀'", marks=pytest.mark.case("Text", "emoji")),
+    ],
+)
+@pytest.mark.parametrize("language", speech.LANGUAGES)
+def test_what_is_not_spoken_is_named(caplog, text: str, named: str, language: str) -> None:
+    script = Script(text, LETTERS, language)
+    script.check()
+    script.tell_unknown()
+    assert caplog.messages == [f"not in the model's vocabulary, so not spoken: {named}"]
+    assert script.ids()[0, :2].tolist() == [1, 2]  # what is known is spoken all the same
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("שלום עולם", marks=pytest.mark.case("Text", "right-to-left")),
+        pytest.param("\ud800\udfff", marks=pytest.mark.case("Text", "lone surrogates")),
+        pytest.param("\0", marks=pytest.mark.case("Text", "NUL")),
+        pytest.param("😀👍", marks=pytest.mark.case("Text", "emoji")),
+    ],
+)
+def test_nothing_else_than_that_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^(the speech is empty|this model's vocabulary has none of)") as error:
+        Script(text, LETTERS).check()
+    assert str(error.value).isprintable()
+
+
+@pytest.mark.case("Text", "Chinese with language English")
+def test_chinese_read_as_english_says_which_language_to_choose(caplog) -> None:
+    """Letter by letter no Chinese character is known, also where its syllable is."""
+    vocabulary = VOCABULARIES[2]
+    Script("你好", vocabulary, "zh").check()
+    with pytest.raises(ValueError, match=r"has none of '你', '好', .*; Chinese is read only where the language is zh"):
+        Script("你好", vocabulary, "en").check()
+    Script("ab 你好", vocabulary, "en").tell_unknown()
+    assert caplog.messages[0].endswith("'你', '好'; Chinese is read only where the language is zh or auto, not en")
+    with pytest.raises(ValueError, match="letters that it has") as error:
+        Script("да", vocabulary, "en").check()
+    assert "zh or auto" not in str(error.value)
+
+
+@pytest.mark.case("Text", "ten thousand characters")
+def test_ten_thousand_characters(caplog) -> None:
+    """Encoded they are in no time, but nobody says them in a clip; 10 000 unknown ones do not flood the log."""
+    for text in ("ab " * 3334, "a" * 10_000, "你好" * 5000):
+        assert Script(text, VOCABULARIES[2]).ids().shape[1] >= 10_000
+        with pytest.raises(ValueError, match=r"takes about \d+ s to say and the clip lasts 5.1 s: shorten it, or ask"):
+            check_fits(text, 5.0625)
+        assert len(divide(text, [1.0] * 100)) == 100
+    Script("a" + "".join(map(chr, range(0xAC00, 0xAC00 + 10_000))), LETTERS).tell_unknown()
+    assert caplog.messages[0].endswith("'갓' and 9980 more")
+
+
+@pytest.mark.parametrize(
+    ("transcript", "seconds"), [("hello there, it is me again", 0.5), ("a", 0.0001), ("ab " * 3334, 100.0)]
+)
+@pytest.mark.case("Text", "wrong transcript")
+def test_a_transcript_that_no_one_can_say_in_the_voice(transcript: str, seconds: float) -> None:
+    with pytest.raises(ValueError, match=r"the transcript takes about .* give what is said in this voice, word for"):
+        check_voice(transcript, seconds)
+
+
+@pytest.mark.case("Text", "wrong transcript")
+def test_a_transcript_that_is_much_too_short_is_doubted(caplog) -> None:
+    check_voice("hello there", 8.0)
+    assert not caplog.messages
+    check_voice("hello there", 12.0)
+    assert caplog.messages == [
+        "the transcript takes about 0.7 s to say and the reference voice lasts 12.0 s: words that it leaves out are "
+        "lost or said twice in the clip"
+    ]
+
+
+@pytest.mark.case("Media", "conditioning that is too long")
+def test_a_voice_can_be_too_long(caplog) -> None:
+    check_voice("ab " * 250, 45.0)
+    assert caplog.messages == ["the reference voice lasts 45 s: some seconds are enough, more only take time"]
+    with pytest.raises(ValueError, match="the reference voice lasts 121 s: cut some seconds of speech out of it"):
+        check_voice("ab " * 250, 121.0)
+
+
+@pytest.mark.case("Text", "lone surrogates")
+def test_halves_of_characters_in_a_caption() -> None:
+    """No encoder reads them: SentencePiece fails in its own words, others put a question mark there silently."""
+    assert check_written("caption", "été \0 שלום 😀") == "été \0 שלום 😀"
+    with pytest.raises(
+        ValueError, match=r"the caption holds '\\ud83d', half a character .* at place 3: write it again"
+    ):
+        check_written("caption", "a \ud83d face")

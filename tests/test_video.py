@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tempfile
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import av
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from uniavgen_core.types import Clip
@@ -38,6 +41,7 @@ def test_a_picture_comes_as_it_is(tmp_path: Path, name: str) -> None:
     assert torch.equal(picture, torch.from_numpy(CORNERS)[None] / 255)
 
 
+@pytest.mark.case("Media", "rotation flag")
 def test_exif_turns_the_picture_upright(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was turned: show it turned by 90 degrees clockwise
@@ -45,6 +49,7 @@ def test_exif_turns_the_picture_upright(tmp_path: Path) -> None:
     assert torch.equal(read_picture(tmp_path / "a.png")[0] * 255, torch.from_numpy(np.rot90(CORNERS, -1).copy()))
 
 
+@pytest.mark.case("Media", "RGBA pictures")
 def test_what_is_transparent_becomes_white(tmp_path: Path) -> None:
     pixels = np.array([[[10, 20, 30, 255], [10, 20, 30, 0], [0, 0, 0, 51]]], np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
@@ -54,6 +59,7 @@ def test_what_is_transparent_becomes_white(tmp_path: Path) -> None:
     assert (read_picture(tmp_path / "p.png")[0, 0] * 255).round().tolist() == [[9] * 3, [255] * 3]
 
 
+@pytest.mark.case("Media", "grey pictures")
 @pytest.mark.parametrize(("dtype", "top"), [(np.uint8, 255), (np.uint16, 65535)])
 def test_grey_of_8_and_16_bits(tmp_path: Path, dtype: type, top: int) -> None:
     Image.fromarray(np.array([[0, top // 5, top]], dtype)).save(tmp_path / "a.png")
@@ -99,6 +105,8 @@ def test_resizing_is_pillow_s_on_bytes() -> None:
     assert np.array_equal(((fitted[0, :, 0].permute(1, 2, 0) + 1) * 127.5).round().numpy(), expected)
 
 
+@pytest.mark.case("Media", "numbers that are NaN")
+@pytest.mark.case("Media", "pictures with another number of channels")
 @pytest.mark.parametrize(
     ("picture", "sentence"),
     [
@@ -122,6 +130,7 @@ def test_the_sound_lasts_exactly_as_long_as_the_pictures(tmp_path: Path, frames:
     check_file(tmp_path, make_clip(frames, channels=channels))
 
 
+@pytest.mark.case("Media", "23.976, 29.97 and 60 pictures a second")
 @pytest.mark.parametrize(
     ("fps", "rate"), [(25, 44_100), (30, 48_000), (Fraction(30_000, 1001), 48_000), (Fraction(24_000, 1001), 16_000)]
 )
@@ -161,6 +170,7 @@ def test_colours_come_back(tmp_path: Path) -> None:
     assert np.abs(np.array(found) - colours.numpy()).max() < 0.02
 
 
+@pytest.mark.case("Media", "sound of another length than the pictures")
 @pytest.mark.parametrize("given", [0, 3000, 60_000])
 def test_sound_of_another_length_is_cut_or_filled_up(tmp_path: Path, given: int) -> None:
     clip = Clip(torch.full((9, 32, 32, 3), 0.5), torch.full((1, given), 0.3), 16, 24_000)
@@ -168,6 +178,37 @@ def test_sound_of_another_length_is_cut_or_filled_up(tmp_path: Path, given: int)
         decoded = np.concatenate([frame.to_ndarray() for frame in container.decode(audio=0)], axis=1)
     assert decoded.shape == (1, 13_500)
     assert np.abs(decoded[0, given + 2048 :]).max(initial=0) < 1e-3
+
+
+RATES = st.sampled_from([8, 12, Fraction(24_000, 1001), 25, Fraction(30_000, 1001), 60, 120]) | st.builds(
+    Fraction, st.integers(1000, 120_000), st.just(1000)
+)
+
+
+@pytest.mark.case("Media", "sound exactly as long as the pictures, whatever their number and rates")
+@given(st.integers(1, 10**6), RATES, st.sampled_from(mux.AAC_RATES))
+def test_no_clip_s_sound_is_half_a_sample_off(frames: int, fps: int | Fraction, rate: int) -> None:
+    assert abs(Fraction(sound_samples(frames, fps, rate), rate) - Fraction(frames) / fps) <= Fraction(1, 2 * rate)
+
+
+@pytest.mark.case("Media", "sound exactly as long as the pictures, whatever their number and rates")
+@given(st.integers(1, 12), RATES, st.sampled_from(mux.AAC_RATES), st.sampled_from([1, 2]), st.integers(0, 50_000))
+@settings(max_examples=20)
+def test_every_file_s_sound_lasts_exactly_as_long(
+    frames: int, fps: int | Fraction, rate: int, channels: int, samples: int
+) -> None:
+    clip = Clip(torch.full((frames, 32, 32, 3), 0.5), torch.full((channels, samples), 0.3), fps, rate)
+    with tempfile.TemporaryDirectory() as folder:
+        path = write_mp4(Path(folder, "a.mp4"), clip)
+        with av.open(str(path)) as container:
+            pictures, sound = container.streams.video[0], container.streams.audio[0]
+            assert sound.duration * sound.time_base == Fraction(sound_samples(frames, fps, rate), rate)
+            assert [frame.pts * frame.time_base for frame in container.decode(pictures)] == [
+                i / fps for i in range(frames)
+            ]
+            container.seek(0)
+            decoded = sum(frame.samples for frame in container.decode(sound))
+    assert decoded == sound_samples(frames, fps, rate)
 
 
 def test_fit_sound() -> None:
@@ -208,6 +249,7 @@ def test_an_old_file_is_replaced(tmp_path: Path) -> None:
     assert b"ftyp" in (tmp_path / "a.mp4").read_bytes()[:12]
 
 
+@pytest.mark.case("Media", "numbers that are NaN")
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [

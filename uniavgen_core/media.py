@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
+from typing import TypeVar
 
 import av
 from av.stream import Disposition
@@ -21,6 +22,7 @@ CONTAINERS = (
 # containers without a written length: FFmpeg guesses it from the size of the file
 GUESSED_LENGTH = ("mp3", "aac", "ac3", "eac3", "amr", "mpegts", "mpeg", "flv")
 
+Stream = TypeVar("Stream", bound=av.stream.Stream)
 UNKNOWN_SIZE = 0x7FFF_0000  # programs that write WAV into a pipe put this or more
 
 
@@ -61,7 +63,17 @@ def check_file(path: Path, kind: str) -> None:
 def moving_pictures(container: av.container.InputContainer) -> av.VideoStream | None:
     """The first stream of pictures that is footage, not cover art or thumbnails. None if there is none."""
     stills = Disposition.attached_pic | Disposition.timed_thumbnails
-    return next((stream for stream in container.streams.video if not stream.disposition & stills), None)
+    return first_readable([stream for stream in container.streams.video if not stream.disposition & stills])
+
+
+def first_readable(streams: Sequence[Stream]) -> Stream | None:
+    """The first stream that can be decoded, else the first; None if there is none."""
+    return next(filter(decodable, streams), streams[0] if streams else None)
+
+
+def decodable(stream: av.stream.Stream) -> bool:
+    """Whether FFmpeg knows the stream's codec. Without one, older PyAVs crash the process when they decode."""
+    return stream.codec_context is not None
 
 
 def declared_seconds(container: av.container.InputContainer, stream: av.stream.Stream) -> Fraction | None:

@@ -29,7 +29,8 @@ from .geometry import (
 )
 from .sampling import Guidance, draw_noise, sample, timesteps
 from .task import Given, interactions, plan
-from .text.script import Script, check_fits
+from .text.script import Script, check_fits, check_voice
+from .text.speech import check_written
 from .types import AVLatent, Clip, Conditions, Frames, VideoAutoencoder
 from .video.encode import encode_frames
 from .video.mux import AAC_RATES, fit_sound, sound_samples
@@ -170,6 +171,7 @@ def generate(
     guidance = guidance or bundle.guidance
     guidance.check_layers(bundle.model.config.num_layers)
     check_seed(seed)
+    check_written("caption", caption)
     scripts = scripts_of(bundle, material, speech, language, length, windows)
 
     device = next(bundle.model.parameters()).device
@@ -206,8 +208,9 @@ def scripts_of(
     if material.sound is None:
         script.check()
     check_fits(speech, length.seconds, windows[0].given_seconds)
-    if unknown := script.unknown():
-        log.warning("not in the model's vocabulary, so not spoken: %s", ", ".join(map(repr, unknown)))
+    script.tell_unknown()
+    if material.voice is not None:
+        check_voice(script.transcript, material.voice.seconds)
     said = texts(speech, windows)
     for text, window in zip(said, windows, strict=True):
         window.check_text(text)
@@ -228,24 +231,26 @@ def encode_given(
     def encode(frames: Frames, latents: int | None = None) -> Tensor:
         return encode_frames(vae, frames, height, width, latents).to(device, torch.float32)
 
+    # what can be refused comes before what takes time
+    voice = None if material.voice is None else voice_tokens(material.voice)
+    sound = None if material.sound is None else driving_tokens(material.sound)
     latent = material.earlier if isinstance(material.earlier, AVLatent) else None
+    tail = material.earlier.last(overlap) if isinstance(material.earlier, Earlier) else None
     shown = latent is not None and material.picture is None
     image = latent.video[:, :, :1] if shown else encode(material.person)
     video = audio = None
     gain = 1.0
-    if material.sound is not None:
-        audio = driving_tokens(material.sound)[..., : length.tokens]
+    if sound is not None:
+        audio = sound[..., : length.tokens]
         silence = driving_tokens(Sound(torch.zeros(1, SAMPLE_RATE), SAMPLE_RATE))[..., :1]
         audio = torch.cat((audio, silence.expand(-1, -1, length.tokens - audio.shape[2])), dim=2)
     if material.footage is not None:
         video = encode(material.footage, length.latents)
     if latent is not None:
         video, audio = last_latents(vae, latent, overlap)
-    elif material.earlier is not None:
-        tail = material.earlier.last(overlap)
+    elif tail is not None:
         video, audio, gain = encode(tail.frames), part_tokens(tail.sound), tail.gain
         audio = audio[..., : ClipLength.from_latents(overlap).tokens]
-    voice = None if material.voice is None else voice_tokens(material.voice)
     given = (None if value is None else value.to(device) for value in (image, video, audio, voice))
     return Given(*given, gain)
 

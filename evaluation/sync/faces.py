@@ -7,7 +7,7 @@ that of `detector`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -28,10 +28,15 @@ SIDE = 224
 
 @dataclass(frozen=True)
 class Track:
-    """A face in successive pictures. first: the index of the first; boxes: float [F, 4] as of a `Detector`"""
+    """A face in successive pictures.
+
+    first: the index of the first; boxes: float [F, 4] as of a `Detector`
+    among: how many faces, this one counted, are seen long enough
+    """
 
     first: int
     boxes: np.ndarray
+    among: int = 1
 
     @property
     def size(self) -> float:
@@ -50,7 +55,7 @@ def follow(pictures: Sequence[np.ndarray], detector: Detector) -> Track:
             f"no face was found: one must face the camera, more than {LEAST} pixels tall, in {SHORTEST} pictures or "
             "more of 25 a second"
         )
-    return max(found, key=lambda track: (len(track.boxes), track.size))
+    return replace(max(found, key=lambda track: (len(track.boxes), track.size)), among=len(found))
 
 
 def _found(pictures: Sequence[np.ndarray], detector: Detector) -> Iterator[np.ndarray]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ class SyncScore:
     """confidence: LSE-C; distance: LSE-D
     offset: at which the distance is least, in pictures of 25 a second: that many after the sound come the lips
     distances: [31], the means over time at the offsets 15, 14, ... -15; windows: that they are means of
+    faces: that are seen long enough, of which one is scored
     """
 
     confidence: float
@@ -34,6 +35,7 @@ class SyncScore:
     offset: int
     distances: tuple[float, ...]
     windows: int
+    faces: int = 1
 
 
 def score(lips: Tensor, voice: Tensor) -> SyncScore:
@@ -61,7 +63,8 @@ def lip_sync(recording: Recording, network: Network, detector: Detector) -> Sync
         raise Unmeasurable(f"it has {len(pictures)} pictures at 25 a second, and {SHORTEST} are needed")
     track = follow(pictures, detector)
     shown = crop(pictures[track.first : track.first + len(track.boxes)], track)
-    return face_sync(shown, sound[track.first * SAMPLES : (track.first + len(shown)) * SAMPLES], network)
+    heard = sound[track.first * SAMPLES : (track.first + len(shown)) * SAMPLES]
+    return replace(face_sync(shown, heard, network), faces=track.among)
 
 
 def face_sync(faces: np.ndarray, sound: np.ndarray, network: Network) -> SyncScore:

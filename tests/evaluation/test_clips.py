@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from media import cut_off, grey, index_of, tone, write_video
+from media import cut_off, grey, index_of, tone, turn, write_playlist, write_video
 
 from evaluation import measure, report
 from evaluation.__main__ import main
@@ -50,6 +50,7 @@ def options(clips: Path, **changes) -> argparse.Namespace:
     return argparse.Namespace(**(vars(parser.parse_args([str(clips)])) | changes))
 
 
+@pytest.mark.case("Media", "truncated MP4: declared against decoded pictures")
 def test_every_clip_is_in_the_report(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert measure.run(Brightness(size="full"), options(folder, method="mine")) == 1
     text = capsys.readouterr().out
@@ -63,6 +64,25 @@ def test_every_clip_is_in_the_report(folder: Path, capsys: pytest.CaptureFixture
     saved = json.loads((folder / "measured" / "brightness.json").read_text())
     assert saved["scores"]["index"] == {"mean": 15.0, "low": 10.0, "high": 20.0, "clips": 2}
     assert report.load(folder / "measured" / "brightness.json").text() == text.strip()
+
+
+@pytest.mark.case("Media", "rotation flag")
+@pytest.mark.case("Media", "variable frame rate")
+@pytest.mark.case("Media", "stream in an unknown codec")
+@pytest.mark.case("Media", "text playlist named .mp4")
+def test_clips_are_measured_as_they_are_shown(tmp_path: Path) -> None:
+    times = [Fraction(n, 16) for n in (0, 1, 2, 6, 7, 8)]
+    path = write_video(tmp_path / "a.mkv", [grey(i) for i in range(6)], times=times, sound=tone(0.5, 24_000))
+    path.write_bytes(path.read_bytes().replace(b"A_PCM/INT/LIT", b"A_PCX/INT/LIT"))
+    found = Clip("a", path).read()
+    assert not len(found.sound)
+    assert sorted({index_of(frame) for frame in found.frames}) == list(range(6))
+    shown = [index_of(frame) for frame in found.frames_at(16)]
+    assert shown == sorted(shown) and shown.count(2) >= 3  # it stays as long as it is shown
+    turned = Clip("b", turn(write_video(tmp_path / "b.mp4", [grey(1)] * 4), (0, 1, -1, 0))).read()
+    assert turned.frames.shape == (4, 48, 32, 3)
+    with pytest.raises(ValueError, match="not a playlist"):
+        Clip("c", write_playlist(tmp_path / "c.mp4", "ffconcat", tmp_path / "b.mp4")).read()
 
 
 def test_what_was_measured_is_not_measured_again(folder: Path) -> None:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from evaluation import lipsync
 from evaluation.__main__ import main
+from evaluation.clips import Clip
 from evaluation.recording import Recording, Unmeasurable
 from evaluation.sync import faces, network, score, sound
 
@@ -267,6 +268,7 @@ def test_fetching_is_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.Mon
     assert network.fetch() == path
 
 
+@pytest.mark.case("Media", "no face")
 def test_clips_without_a_number() -> None:
     recording = talking()
     silent = Recording(recording.frames, recording.fps, np.zeros(0, np.float32), 16_000)
@@ -282,6 +284,7 @@ def test_clips_without_a_number() -> None:
             score.lip_sync(clip, Loudness(), find)
 
 
+@pytest.mark.case("Media", "no face")
 def test_the_command(tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A portrait with a hum, a clip without a face and one without sound; the weights are random."""
     portrait = np.array(Image.open(PORTRAIT).convert("RGB").resize((256, 256)))
@@ -299,6 +302,22 @@ def test_the_command(tmp_path: Path, weights: Path, capsys: pytest.CaptureFixtur
     assert plain["settings"]["SyncNet"].startswith(f"{network.NAME} (sha256 ")
     with (tmp_path / "measured" / "lipsync.csv").open() as file:
         assert [row["reason"] != "" for row in csv.DictReader(file)] == [False, True, True]
+
+
+@pytest.mark.case("Media", "many faces")
+def test_a_clip_of_several_faces_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """In the log and in the table of all clips: which of them speaks, no measure knows."""
+    both = np.concatenate((BOX, BOX + [160, 0, 160, 0]))
+    heard = hum(np.random.default_rng(4).uniform(0, 1, 25))[None]
+    write_video(
+        tmp_path / "two.mp4", [np.full((120, 320, 3), 90, np.uint8)] * 25, fps=25, sound=heard, sample_rate=16_000
+    )
+    for found, count in ((both, 2), (BOX, 1)):
+        values = lipsync.LipSync(Loudness(), lambda picture, found=found: found, "none").of(
+            Clip("two", tmp_path / "two.mp4")
+        )
+        assert values["faces"] == count and values["windows"] == 20
+    assert caplog.messages == ["two shows 2 faces: the one that is seen longest counts"]
 
 
 def test_wrong_requests(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,6 +22,7 @@ def moved(*edges: float) -> np.ndarray:
     return np.array([edges])
 
 
+@pytest.mark.case("Media", "many faces")
 def test_a_face_is_followed_across_gaps_and_the_longest_counts() -> None:
     near, far = [10, 10, 210, 210], [300, 10, 420, 130]
     found = [np.array([near, far]) if index < 20 else np.array([far]) for index in range(50)]

@@ -8,6 +8,8 @@ from host.listening import hear
 UNKNOWN = "Hello, doctor Ж."
 
 
+@pytest.mark.case("Text", "unknown characters, named in a warning")
+@pytest.mark.case("Text", "caption beyond what the model reads, cut visibly")
 @pytest.mark.parametrize(
     ("changes", "node", "sentence"),
     [

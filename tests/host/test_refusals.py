@@ -73,6 +73,8 @@ def test_refused_before_anything_runs(server, workflow, changes, sentence):
     assert sentence in str(refusal.value)
 
 
+@pytest.mark.case("Media", "numbers that are NaN")
+@pytest.mark.case("Text", "empty")
 @pytest.mark.parametrize(("changes", "sentence"), WIRED, ids=name)
 def test_refused_when_wired(server, workflow, changes, sentence):
     graph = workflow(changes)

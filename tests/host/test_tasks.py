@@ -118,6 +118,7 @@ def test_driving_audio_reaches_the_file(server, inputs):
     assert np.abs(result.sound[:, n:]).max(initial=0) < 0.05  # silence to the end of the pictures
 
 
+@pytest.mark.case("Text", "empty")
 def test_nothing_need_be_said_where_sound_drives(server, inputs):
     small = {"conditions.width": 64, "conditions.height": 64, "text.speech": ""}
     assert len(read(run(server, load("audio_driven", small))).frames) > 33
@@ -200,6 +201,7 @@ def mux(footage: str, **inputs: Any) -> dict[str, Any]:
     }
 
 
+@pytest.mark.case("Media", "23.976, 29.97 and 60 pictures a second")
 @pytest.mark.parametrize("rate", RATES)
 def test_a_source_keeps_its_pictures_times_and_rate(server, inputs, rate):
     name = f"source-{rate.replace('/', '-')}.mp4"
@@ -211,6 +213,7 @@ def test_a_source_keeps_its_pictures_times_and_rate(server, inputs, rate):
     assert result.sound.shape[1] == round(41 / Fraction(rate) * result.sample_rate)
 
 
+@pytest.mark.case("Media", "23.976, 29.97 and 60 pictures a second")
 @pytest.mark.parametrize(("fps", "exact"), [(23.976, "24000/1001"), (29.97, "30000/1001"), (12.5, "25/2")])
 def test_rates_of_pictures_are_exact(server, inputs, fps, exact):
     graph = mux("video.mp4", fps=fps, images=["components", 0])
@@ -250,6 +253,7 @@ def test_a_dubbed_video_goes_on_as_video(server, inputs):
     assert result.sample_rate == 44_100
 
 
+@pytest.mark.case("Media", "variable frame rate")
 def test_variable_rates_are_read_by_their_times(server, inputs):
     """Pictures that come ever later: the dubbed file shows them when the source does."""
     times = [Fraction(i * i, 200) for i in range(20)]  # 0 to 1.8 s
@@ -370,6 +374,9 @@ def case_name(case: Any) -> str:
     return ",".join(f"{key}={str(value)[:20]}" for key, value in case.items()) if isinstance(case, dict) else ""
 
 
+@pytest.mark.case("Media", "conditioning that is too long")
+@pytest.mark.case("Text", "missing transcript")
+@pytest.mark.case("Text", "transcript without a voice")
 @pytest.mark.parametrize(("name", "changes", "sentence"), REFUSED, ids=case_name)
 def test_refused_with_a_sentence(server, faulty, name, changes, sentence):
     with pytest.raises(Failed) as failure:

@@ -20,7 +20,14 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from ..geometry import SAMPLE_RATE
-from ..media import declared_seconds, decode_what_can_be, moving_pictures, open_media
+from ..media import (
+    declared_seconds,
+    decodable,
+    decode_what_can_be,
+    first_readable,
+    moving_pictures,
+    open_media,
+)
 from .mel import MIN_SAMPLES, log_mel, normalize, peak_normalize
 
 VOICE_PAUSE = 7200  # samples of silence after a reference voice: 0.3 s (released behaviour)
@@ -45,6 +52,7 @@ class Sound:
     sample_rate: int
 
     def __post_init__(self) -> None:
+        check_rate(self.sample_rate)
         if not self.waveform.is_floating_point():
             scaled = torch.from_numpy(_full_scale(self.waveform.cpu().numpy())).float()
             object.__setattr__(self, "waveform", scaled.to(self.waveform.device))
@@ -58,14 +66,16 @@ def read_sound(path: str | Path) -> Sound:
     """The first sound track of a sound or video file, all of it.
 
     In a video file, time 0 is the first picture: what sounds earlier is cut off, a later start is preceded by silence.
-    Places that cannot be decoded are silent, with a logged warning. Raises ``FileNotFoundError`` or ``ValueError`` with
-    a sentence, also if more than 5 % of the declared length is missing: half a voice would be cloned, or half a
-    clip driven, and no one would know why.
+    Places that cannot be decoded are silent, with a logged warning; tracks in an unknown format are passed over. Raises
+    ``FileNotFoundError`` or ``ValueError`` with a sentence, also if more than 5 % of the declared length is missing:
+    half a voice would be cloned, or half a clip driven, and no one would know why.
     """
     with open_media(path, "sound") as container:
-        if not container.streams.audio:
+        stream = first_readable(container.streams.audio)
+        if stream is None:
             raise ValueError(f"{path} has no sound: give a file with a sound track")
-        stream = container.streams.audio[0]
+        if not decodable(stream):
+            raise ValueError(f"the sound of {path} is in a format that cannot be read here: export it again as AAC")
         pictures = moving_pictures(container)
         start = None if pictures is None else _start(pictures)
         declared = declared_seconds(container, stream)
@@ -87,7 +97,9 @@ def read_sound(path: str | Path) -> Sound:
         waveform = np.ascontiguousarray(waveform[:, : max(0, round(cut_at * rate))])
     if not waveform.shape[1]:
         raise ValueError(f"the sound of {path} ends before its pictures start")
-    return Sound(torch.from_numpy(waveform), rate)
+    sound = Sound(torch.from_numpy(waveform), rate)
+    check_finite(sound.waveform, f"the sound of {path}")
+    return sound
 
 
 def to_model_sound(waveform: Tensor, sample_rate: int, wanted_rate: int = SAMPLE_RATE) -> Tensor:
@@ -96,16 +108,33 @@ def to_model_sound(waveform: Tensor, sample_rate: int, wanted_rate: int = SAMPLE
     Mono is the mean of the channels, as in the release; whole numbers are scaled by their type's full range.
     round(samples * wanted_rate / rate) samples, at least 1, with no delay. Raises ``ValueError`` with a sentence.
     """
-    if waveform.ndim != 2 or 0 in waveform.shape:
-        raise ValueError(f"a sound must be [channels, samples], with samples, not {list(waveform.shape)}")
-    if int(sample_rate) != sample_rate or not 1 <= sample_rate <= MAX_RATE:
-        raise ValueError(f"a sample rate of {sample_rate} Hz is not usable: it must be from 1 to {MAX_RATE}, and whole")
+    check_waveform(waveform)
+    check_rate(sample_rate)
     numbers = waveform.detach().cpu()
-    with np.errstate(invalid="ignore"):  # infinity minus infinity
-        mono = _full_scale((numbers.double() if numbers.is_floating_point() else numbers).numpy()).mean(axis=0)
-    if not np.isfinite(mono).all() or np.abs(mono).max() > np.finfo(np.float32).max:
-        raise ValueError("the sound holds samples that are NaN or infinite: export it again, or leave out what made it")
+    mono = _full_scale((numbers.double() if numbers.is_floating_point() else numbers).numpy()).mean(axis=0)
     return torch.from_numpy(_resample(mono, int(sample_rate), wanted_rate).astype(np.float32))[None].to(waveform.device)
+
+
+def check_waveform(waveform: Tensor) -> None:
+    """Raises ``ValueError`` with a sentence unless this is sound [channels, samples] that can be heard."""
+    if waveform.ndim != 2 or 0 in waveform.shape:
+        raise ValueError(
+            f"a sound must be [channels, samples], with samples, not {list(waveform.shape)}: give one that is not empty"
+        )
+    if waveform.is_floating_point():
+        check_finite(waveform)
+
+
+def check_finite(waveform: Tensor, name: str = "the sound") -> None:
+    """Raises ``ValueError`` with a sentence for real samples that float32 cannot hold."""
+    if not (waveform.detach().cpu().double().abs() <= torch.finfo(torch.float32).max).all():
+        raise ValueError(f"{name} holds samples that are NaN or infinite: export it again, or leave out what made it")
+
+
+def check_rate(sample_rate: float) -> None:
+    """Raises ``ValueError`` with a sentence for what is no sample rate."""
+    if not 1 <= sample_rate <= MAX_RATE or int(sample_rate) != sample_rate:
+        raise ValueError(f"a sample rate of {sample_rate} Hz is not usable: it must be from 1 to {MAX_RATE}, and whole")
 
 
 def writable(sound: Sound, rates: Sequence[int]) -> Sound:
@@ -194,7 +223,8 @@ def _samples(frame: av.AudioFrame) -> np.ndarray:
     values = frame.to_ndarray()
     if not frame.format.is_planar:  # [1, n * C], one moment after another
         values = values.reshape(-1, frame.layout.nb_channels).T
-    return _full_scale(values).astype(np.float32)
+    with np.errstate(invalid="ignore", over="ignore"):  # what is no number is refused when all is read
+        return _full_scale(values).astype(np.float32)
 
 
 def _full_scale(values: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 from collections.abc import Sequence
@@ -13,10 +14,16 @@ from ..geometry import TEMPORAL_STRIDE, VIDEO_FPS
 from .speech import IDEOGRAPH, check_speech, empty_speech, pad_ids, tokenize
 from .vocabulary import Vocabulary
 
+log = logging.getLogger(__name__)
+
 # Characters a second, as people speak and faster than anyone speaks
 LATIN_RATE, IDEOGRAPH_RATE = 15.0, 4.5
 DIGIT_WEIGHT = 4  # a digit is read as a word of so many characters
 FASTEST = 2.0  # times the above
+
+SLOWEST, PAUSES = 6.0, 5.0  # times less, from which a transcript is doubted; seconds of silence beside what is said
+LONG_VOICE, MAX_VOICE = 30.0, 120.0  # seconds of a reference voice that are a waste, and too many
+MOST_NAMED = 20  # tokens in one sentence
 
 PART_MARK = re.compile(r"^[ \t]*-{3,}[ \t]*$", re.MULTILINE)  # a line of dashes begins the next window's text
 SENTENCE_END, PAUSE = ".!?。！？…\n", ",;:，；：、—–"
@@ -48,11 +55,18 @@ class Script:
         letters = [token for token in self.own_tokens() if any(c.isalnum() for c in token)]
         if set(letters) <= set(self.vocabulary.unknown(letters)):
             unknown = self.saying(self.text, transcript="").unknown()
-            named = ", ".join(repr(token) for token in unknown if any(c.isalnum() for c in token))
+            named = named_tokens([token for token in unknown if any(c.isalnum() for c in token)])
             raise ValueError(
                 f"this model's vocabulary has none of {named}, and the speech has nothing else: write it in letters "
                 "that it has (the built-in tiny model knows Latin ones only, the released model also Chinese)"
+                f"{self._other_language(unknown)}"
             )
+
+    def tell_unknown(self) -> None:
+        """Logs a warning that names what will not be spoken."""
+        if unknown := self.unknown():
+            named = named_tokens(unknown)
+            log.warning("not in the model's vocabulary, so not spoken: %s%s", named, self._other_language(unknown))
 
     def own_tokens(self) -> list[str]:
         """Tokens of the text. Lines of dashes are not spoken."""
@@ -81,8 +95,18 @@ class Script:
         ideographs = [c for c in dict.fromkeys(IDEOGRAPH.findall(written)) if self.vocabulary.unknown(_spoken(c))]
         return [token for token in tokens if token in written] + (ideographs or syllables)
 
+    def _other_language(self, unknown: list[str]) -> str:
+        chinese = self.language == "en" and any(map(IDEOGRAPH.match, unknown))
+        return "; Chinese is read only where the language is zh or auto, not en" if chinese else ""
+
     def _before(self) -> list[str]:
         return [*tokenize(self.transcript, self.language), " "] if self.transcript else []
+
+
+def named_tokens(tokens: Sequence[str]) -> str:
+    """As 'a', 'b', 'c' and 7 more."""
+    more = f" and {len(tokens) - MOST_NAMED} more" if len(tokens) > MOST_NAMED else ""
+    return ", ".join(map(repr, tokens[:MOST_NAMED])) + more
 
 
 def _spoken(ideograph: str) -> list[str]:
@@ -108,6 +132,21 @@ def check_fits(text: str, seconds: float, before: float = 0.0) -> None:
         raise ValueError(
             f"the speech takes about {needed:.0f} s to say and {room}: shorten it, or ask for {frames} frames"
         )
+
+
+def check_voice(transcript: str, seconds: float) -> None:
+    """Raises ``ValueError`` if a reference voice is too long, or no one can say the transcript in it; logs a warning
+    if it is longer than it need be, or than the transcript."""
+    if seconds > MAX_VOICE:
+        raise ValueError(f"the reference voice lasts {seconds:.0f} s: cut some seconds of speech out of it")
+    if seconds > LONG_VOICE:
+        log.warning("the reference voice lasts %.0f s: some seconds are enough, more only take time", seconds)
+    needed = seconds_of(transcript)
+    lengths = f"the transcript takes about {needed:.1f} s to say and the reference voice lasts {seconds:.1f} s"
+    if needed > FASTEST * seconds:
+        raise ValueError(f"{lengths}: give what is said in this voice, word for word, or the whole recording")
+    if SLOWEST * needed < seconds - PAUSES:
+        log.warning("%s: words that it leaves out are lost or said twice in the clip", lengths)
 
 
 def divide(text: str, shares: Sequence[float]) -> list[str]:

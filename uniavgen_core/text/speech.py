@@ -65,6 +65,19 @@ def check_speech(text: str) -> str:
     return text
 
 
+def check_written(name: str, text: str) -> str:
+    """Returns the text unchanged if it can be written to a file, else raises ``ValueError``: JSON and the command line
+    let halves of characters through."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"the {name} holds {text[error.start]!r}, half a character or one of another encoding, at place "
+            f"{error.start + 1}: write it again, in UTF-8"
+        ) from error
+    return text
+
+
 def _chinese_tokens(text: str) -> Iterator[str]:
     cut, pinyin = _chinese_tools()
     last = None

@@ -20,8 +20,8 @@ from PIL import Image
 from torch import Tensor
 
 from ..geometry import TEMPORAL_STRIDE, VIDEO_FPS
-from ..media import declared_seconds, decode_what_can_be, moving_pictures, open_media
-from .picture import resize
+from ..media import declared_seconds, decodable, decode_what_can_be, moving_pictures, open_media
+from .picture import MAX_PIXELS, TOO_LARGE, resize
 
 ROUNDING = Fraction(1, 1000)  # seconds: Matroska and FLV round their timestamps to milliseconds
 MISSING_SECONDS = Fraction(1, 10)  # what may be missing of the declared length
@@ -99,7 +99,7 @@ def read_footage(path: str | Path) -> Footage:
         errors = [abs((moment - pts[0]) * time_base - i / rate) for i, moment in enumerate(pts)]
         rounded = 0 < max(errors) <= ROUNDING
         duration = len(pts) / rate if rounded else (pts[-1] - pts[0]) * time_base + (last * time_base or 1 / rate)
-        has_sound = bool(container.streams.audio)
+        has_sound = any(map(decodable, container.streams.audio))
     missing = seconds - duration if seconds else (declared - len(pts)) / rate
     if len(pts) < declared and missing > MISSING_SECONDS:
         raise ValueError(_too_few(path, declared, len(pts)))
@@ -170,6 +170,10 @@ def _stream(container: av.container.InputContainer, path: str | Path) -> av.Vide
     if stream is None:
         cover = " but a cover" if container.streams.video else ""
         raise ValueError(f"{path} has no pictures{cover}: give a video file")
+    if not decodable(stream):
+        raise ValueError(f"the pictures of {path} are in a format that cannot be read here: export it again as H.264")
+    if stream.height * stream.width > MAX_PIXELS:
+        raise ValueError(f"each picture of {path} {TOO_LARGE} ({stream.width} x {stream.height})")
     stream.thread_type = "AUTO"
     return stream
 

@@ -28,6 +28,7 @@ AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 1200
 AAC_FRAME = 1024  # samples
 PICTURES_AT_ONCE = 16
 COPIED = ("h264", "hevc", "av1", "vp9", "mpeg4")  # codecs whose packets MP4 holds as they are
+CLIPPED = 1.12  # 1 dB too loud; less comes from every codec
 BT709 = 1  # H.264's number for these primaries, transfer and matrix
 
 
@@ -37,6 +38,14 @@ log = logging.getLogger(__name__)
 def fit_sound(waveform: Tensor, samples: int) -> Tensor:
     """Waveform [C, n] -> [C, samples]: cut, or followed by silence."""
     return pad(waveform[:, :samples], (0, max(0, samples - waveform.shape[1])))
+
+
+def full_scale(waveform: Tensor) -> Tensor:
+    """Waveform with peaks beyond -1 and 1 cut off. Logs a warning where that is heard."""
+    loudest = float(waveform.abs().max()) if waveform.numel() else 0.0
+    if loudest > CLIPPED:
+        log.warning("the sound is up to %.2f times too loud for a file: its peaks are cut off; turn it down", loudest)
+    return waveform.clamp(-1, 1)
 
 
 def sound_samples(frames: int, fps: int | Fraction, sample_rate: int) -> int:
@@ -302,7 +311,7 @@ def _sound_packets(stream: av.AudioStream, waveform: Tensor) -> Iterator[av.Pack
     goes in front, before time 0, where the container's edit list cuts it off together with the encoder's delay.
     """
     lead_in = -waveform.shape[1] % AAC_FRAME
-    numbers = pad(waveform.detach().float().clamp(-1, 1).cpu(), (lead_in, 0)).numpy()  # [C, whole AAC frames]
+    numbers = pad(full_scale(waveform.detach().float()).cpu(), (lead_in, 0)).numpy()  # [C, whole AAC frames]
     for start in range(0, numbers.shape[1], AAC_FRAME):
         check_interruption()
         part = np.ascontiguousarray(numbers[:, start : start + AAC_FRAME])

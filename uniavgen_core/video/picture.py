@@ -9,6 +9,10 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from ..geometry import MAX_SIDE
+
+MAX_PIXELS = MAX_SIDE**2  # a clip cannot show more
+TOO_LARGE = f"has more than {MAX_PIXELS // 10**6} million pixels, which no clip can show: make it smaller"
 # Named, so that a file is never handed to a decoder that runs programs (EPS) or follows references.
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "AVIF", "BMP", "GIF", "TIFF", "PPM")
 _DEEP_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")  # 16-bit grey, which Pillow would cut off at 255
@@ -29,7 +33,11 @@ def read_picture(path: str | Path) -> Tensor:
         with Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN]) as image:
             if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
                 raise ValueError("it has 32-bit pixels; save it with 8 or 16 bits")
+            if image.width * image.height > MAX_PIXELS:
+                raise Image.DecompressionBombError(f"{image.width} x {image.height}")
             pixels = np.array(_to_rgb(ImageOps.exif_transpose(image)))
+    except Image.DecompressionBombError as error:  # ours, or Pillow's own
+        raise ValueError(f"the picture {path} {TOO_LARGE} ({error})") from error
     except PermissionError as error:
         raise ValueError(f"the picture {path} may not be read: change its permissions") from error
     except Exception as error:  # decoders of damaged files raise anything
@@ -43,7 +51,7 @@ def fit_picture(picture: Tensor, height: int, width: int) -> Tensor:
     """Picture [1, H, W, 3] in [0, 1] -> [1, 3, 1, height, width] in [-1, 1], one frame of a clip.
 
     Resized on 8-bit pixels, bilinear with antialiasing, to exactly this size (released behaviour).
-    Raises ``ValueError`` for another shape or for numbers that are not finite.
+    Raises ``ValueError`` for another shape, for too many pixels, or for numbers that are not finite.
     """
     check_picture(picture)
     pixels = resize(to_bytes(picture[0]), height, width)
@@ -62,6 +70,8 @@ def check_picture(picture: Tensor) -> tuple[int, int]:
     """Returns ``(height, width)`` in pixels of one RGB picture [1, H, W, 3], else raises ``ValueError``."""
     if picture.ndim != 4 or picture.shape[0] != 1 or picture.shape[-1] != 3 or 0 in picture.shape:
         raise ValueError(f"a picture must be [1, height, width, 3], not {list(picture.shape)}: give one RGB picture")
+    if picture.shape[1] * picture.shape[2] > MAX_PIXELS:
+        raise ValueError(f"the picture {TOO_LARGE} ({picture.shape[2]} x {picture.shape[1]})")
     if not torch.isfinite(picture).all():
         raise ValueError("the picture holds numbers that are NaN or infinite")
     return picture.shape[1], picture.shape[2]
