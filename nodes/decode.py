@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import torch
 from comfy_api.latest import io
 
@@ -13,6 +15,8 @@ from .adapter_latent import GAIN, parts
 from .load import VocoderSocket
 from .notices import says_what_it_notices
 from .search import searched_as
+
+log = logging.getLogger(__name__)
 
 
 class UniAVGenVocosDecode(io.ComfyNode):
@@ -38,6 +42,8 @@ class UniAVGenVocosDecode(io.ComfyNode):
     @says_what_it_notices
     def execute(cls, latent, vocoder) -> io.NodeOutput:
         mel, samples = sound_of(latent)
+        if (mel == 0).all(dim=1).any():
+            log.warning("no sampler has made the sound of this latent: is one bypassed?")
         with torch.inference_mode():
             waveform = vocoder.decode(denormalize(mel.float()))  # [B, 1, L * 240]
         check_finite("decoding", waveform)

@@ -121,11 +121,9 @@ def schema(bench: Bench) -> dict[str, dict[str, str]]:
     for node_id, node in bench.nodes.items():
         if node_id.startswith("UniAVGen"):
             groups = node.INPUT_TYPES()
-            inputs = {
-                name: spec[0] for group in ("required", "optional") for name, spec in groups.get(group, {}).items()
-            }
+            inputs = {**groups.get("required", {}), **groups.get("optional", {})}
             found[node_id.removeprefix("UniAVGen")] = {
-                name: "COMBO" if isinstance(kind, list) else kind for name, kind in inputs.items()
+                name: "COMBO" if isinstance(kind, list) else kind for name, (kind, *_) in inputs.items()
             }
     return found
 
@@ -139,10 +137,8 @@ def outcome(bench: Bench, key: str, inputs: dict[str, Any]) -> tuple[str, str]:
     return "ran", ""
 
 
-def as_widget(
-    bench: Bench, node: str, kinds: dict[str, str], inputs: dict[str, Any]
-) -> tuple[list[str], dict[str, Any]]:
-    """What the host says to a prompt with these values, all sockets linked, and the values as it has read them."""
+def as_widget(bench: Bench, node: str, kinds: dict[str, str], inputs: dict[str, Any]) -> tuple[list[str], Any]:
+    """What the host says to a prompt with these values, all sockets linked, and the inputs as it has read them."""
     import execution
 
     sent = {name: value if kinds[name] in WIDGETS else ["anything", 0] for name, value in inputs.items()}

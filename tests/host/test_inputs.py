@@ -97,7 +97,7 @@ def test_parts_of_other_families_are_refused(measured):
 @pytest.mark.case("Graph", "inputs stay as they are")
 @pytest.mark.case("Graph", "the same inputs again")
 def test_nodes_leave_their_inputs_alone_and_repeat_themselves(measured):
-    """To the last bit: all tensors, numbers and texts in what a node was given, and in what it gives the second time."""
+    """To the last bit: all tensors, numbers and texts in what it was given, and in what it gives the second time."""
     for key, (changed, other, tensors, results) in measured["twice"].items():
         assert changed == [], key
         assert other == [], key
