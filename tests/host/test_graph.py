@@ -273,7 +273,7 @@ def write_input(folder: Path, kind: str, version: int) -> Path:
     if kind == "sound":
         sound = tone(1.0, 24_000, 300.0 + 500 * version)
         return write_sound(folder / "gone.wav", sound, 24_000, codec="pcm_s16le", sample_format="s16")
-    return write_video(folder / "gone.mp4", [grey(i + 90 * version, (64, 64)) for i in range(9)], fps=16)
+    return write_video(folder / "gone.mp4", [grey(i + 20 * version, (64, 64)) for i in range(9)], fps=16)
 
 
 @pytest.mark.case("Graph", "deleted input file")
@@ -298,7 +298,7 @@ def test_an_input_file_deleted_while_its_prompt_waits(server, inputs, kind):
     graph = load(WORKFLOW[kind], CHANGES[kind])
     path = write_input(inputs, kind, 2)
     server.run(graph)
-    busy = server.submit(small("joint", {"sampler.steps": 12, "sampler.seed": 70 + len(kind)}))
+    busy = server.submit(small("joint", {"sampler.steps": 4, "sampler.seed": 70 + len(kind)}))
     waiting = server.submit(graph)
     path.unlink()
     with pytest.raises(Failed, match="gone"):
@@ -323,7 +323,7 @@ def test_a_model_file_that_is_replaced_or_deleted(server, inputs):
     path.with_suffix(".part").replace(path)
     (second,) = clips(server, server.run(graph))
     assert not np.array_equal(first, second)
-    busy = server.submit(small("joint", {"sampler.steps": 12, "sampler.seed": 78}))
+    busy = server.submit(small("joint", {"sampler.steps": 4, "sampler.seed": 78}))
     waiting = server.submit(graph)
     path.unlink()
     with pytest.raises(Failed, match=r"gone\.safetensors is in none of the model folders"):
