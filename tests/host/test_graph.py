@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from host.hosts import Failed, Refused
+from host.listening import hear
 from host.test_refusals import TINY_WEIGHTS
 from host.test_tasks import load, read, run, saved
 from media import grey, tone, write_sound, write_video
@@ -201,6 +202,13 @@ def test_a_bypassed_node_upstream(server, inputs, name):
     assert {kind for kind, _ in ends.values()} <= {"refused", "ValueError", "ran"}, ends
     assert ends["load"][0] == ends["conditions"][0] == "refused"
     assert ending(server, graph)[0] == "ran"
+
+
+@pytest.mark.case("Graph", "bypassed node upstream")
+def test_a_bypassed_sampler_is_noticed(server, inputs):
+    """What was to be filled then reaches the decoders as it is."""
+    graph = bypassed(small("joint"), "sampler", server.get("/object_info"))
+    assert "no sampler has made the sound of this latent: is one bypassed?" in hear(server, graph).texts_on("sound")[-1]
 
 
 @pytest.mark.case("Graph", "bypassed node upstream")
