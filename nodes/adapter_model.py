@@ -209,7 +209,8 @@ def before_sampling(
 ):
     """Tells the latent format what is in the pack of a run, and lets its steps share what does not change.
 
-    Raises ``ValueError`` for latents or conditionings of another family.
+    Raises ``ValueError`` for latents or conditionings of another family, ``RuntimeError`` if the result is not finite:
+    decoded it would be black and silent.
     """
     falling = sigmas[1:] < sigmas[:-1]
     if not falling.all() or sigmas[0] > 1 + SIGMA_ROUNDING or sigmas[-1] < 0:
@@ -224,7 +225,13 @@ def before_sampling(
     model.latent_format.begin(Pack.of(named["latent_shapes"], mask))
     with kept_during_a_run(conditionings):
         model.run = run_of(model.latent_format.pack, conditionings)
-        return executor(noise, latent, sampler, sigmas, mask, *rest, **named)
+        result = executor(noise, latent, sampler, sigmas, mask, *rest, **named)
+    if not torch.isfinite(result).all():
+        raise RuntimeError(
+            "sampling ended in numbers that are NaN or infinite: try the sampler euler, a guidance strength nearer to "
+            "1, or another weight dtype"
+        )
+    return result
 
 
 def run_of(pack: Pack, conditionings: Iterable[list[dict[str, Any]]]) -> Run:

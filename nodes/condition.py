@@ -17,7 +17,7 @@ from ..uniavgen_core.geometry import (
     ClipLength,
     check_frames,
 )
-from ..uniavgen_core.pipeline import Earlier, Material, clip_length, clip_size, encode_given
+from ..uniavgen_core.pipeline import Earlier, Material, check_continued, clip_length, clip_size, encode_given
 from ..uniavgen_core.task import plan
 from ..uniavgen_core.text.script import check_voice
 from ..uniavgen_core.types import AVLatent
@@ -158,10 +158,12 @@ class UniAVGenConditions(io.ComfyNode):
     ) -> io.NodeOutput:
         check_vae(vae)
         script = script_of(positive)
+        script_of(negative)
         if earlier_video is not None and earlier_latent is not None:
             raise ValueError("an earlier clip cannot be given twice: connect earlier_video or earlier_latent, not both")
         earlier = earlier_video if earlier_latent is None else earlier_latent
         wired = Material(reference_image, reference_voice, script.transcript, driving_audio, video, earlier)
+        check_continued(continued_latents)
         wired.check()  # what is there and what is not, before anything is read
         remarks.on_first_only("reference_image", 0 if reference_image is None else len(reference_image))
         for name, sound in (("reference_voice", reference_voice), ("driving_audio", driving_audio)):

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
+
 import torch
 from comfy_api.latest import io
 
 from ..uniavgen_core.audio.mel import MEL_BINS, denormalize
 from ..uniavgen_core.geometry import HOP_LENGTH, SAMPLE_RATE, ClipLength
+from ..uniavgen_core.pipeline import check_finite
 from ..uniavgen_core.video.mux import fit_sound
 from .adapter_latent import GAIN, parts
 from .load import VocoderSocket
 from .notices import says_what_it_notices
 from .search import searched_as
+
+log = logging.getLogger(__name__)
 
 
 class UniAVGenVocosDecode(io.ComfyNode):
@@ -37,16 +42,24 @@ class UniAVGenVocosDecode(io.ComfyNode):
     @says_what_it_notices
     def execute(cls, latent, vocoder) -> io.NodeOutput:
         mel, samples = sound_of(latent)
+        if (mel == 0).all(dim=1).any():
+            log.warning("no sampler has made the sound of this latent: is one bypassed?")
         with torch.inference_mode():
             waveform = vocoder.decode(denormalize(mel.float()))  # [B, 1, L * 240]
+        check_finite("decoding", waveform)
         fitted = torch.stack([fit_sound(sound / latent.get(GAIN, 1.0), samples) for sound in waveform])
         return io.NodeOutput({"waveform": fitted.cpu(), "sample_rate": SAMPLE_RATE})
 
 
 def sound_of(latent: dict) -> tuple[torch.Tensor, int]:
-    """The mel [B, 80, L] of a LATENT and the samples it should fill. Raises ``ValueError`` if there is none."""
+    """The mel [B, 80, L] of a LATENT and the samples it should fill. Raises ``ValueError`` if there is none, or it is
+    not finite."""
     samples = latent["samples"]
     if not samples.is_nested and samples.ndim == 3 and samples.shape[1] == MEL_BINS:
-        return samples, samples.shape[2] * HOP_LENGTH
-    video, mel = parts(latent)
-    return mel, ClipLength.from_latents(video.shape[2]).samples
+        mel, length = samples, samples.shape[2] * HOP_LENGTH
+    else:
+        video, mel = parts(latent)
+        length = ClipLength.from_latents(video.shape[2]).samples
+    if not torch.isfinite(mel).all():
+        raise ValueError("the sound of the latent holds numbers that are NaN or infinite: sample it again")
+    return mel, length

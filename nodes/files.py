@@ -39,13 +39,31 @@ def as_index(name: str) -> str:
     return _SHARD.sub("", name) + ".index.json" if _SHARD.search(name) else name
 
 
+def model_file(choice: str) -> Path | None:
+    """Where a choice lies, if it does."""
+    paths = (folder_paths.get_full_path(folder, choice) for folder in MODEL_FOLDERS)
+    return next((Path(path) for path in paths if path), None)
+
+
 def model_path(choice: str) -> Path:
     """Where a choice lies. Raises ``ValueError`` if it does not."""
-    for folder in MODEL_FOLDERS:
-        found = folder_paths.get_full_path(folder, choice)
-        if found:
-            return Path(found)
-    raise ValueError(f"{choice} is in none of the model folders {', '.join(MODEL_FOLDERS)}: download it there")
+    found = model_file(choice)
+    if found is None:
+        raise ValueError(f"{choice} is in none of the model folders {', '.join(MODEL_FOLDERS)}: download it there")
+    return found
+
+
+def fingerprint(path: str | Path | None) -> str | None:
+    """What changes when a file, the shards of an index or the files in a folder do; None for what is not there.
+
+    The host runs a loader again when this changes: a file that was replaced or deleted is not answered from its cache.
+    """
+    if path is None:
+        return None
+    path = Path(path)
+    files = path.iterdir() if path.is_dir() else (x for x in path.parent.iterdir() if as_index(x.name) == path.name)
+    states = ((file, file.stat()) for file in sorted(files))
+    return "\n".join(f"{file.name} {state.st_size} {state.st_mtime_ns}" for file, state in states)
 
 
 def vocoder_choices() -> list[str]:

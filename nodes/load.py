@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import torch
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
+from ..uniavgen_core.parts import INDEX
 from ..uniavgen_core.tiny import load_tiny
 from .adapter_model import load_patcher
 from .adapter_tiny import TinyClip, TinyVae, preview_colours
 from .adapter_weights import read_file
 from .download import LICENCES, USUAL_SIZE, published_model
-from .files import PUBLISHED, TINY, model_choices, model_path
+from .files import PUBLISHED, TINY, fingerprint, model_choices, model_file, model_path
 from .notices import says_what_it_notices
 from .search import searched_as
 
@@ -74,6 +76,10 @@ class LoadUniAVGen(io.ComfyNode):
                 ),
             ],
         )
+
+    @classmethod
+    def fingerprint_inputs(cls, file: str | None = None, **_: Any) -> str | None:
+        return None if file in (None, TINY) else fingerprint(model_file(INDEX if file == PUBLISHED else file))
 
     @classmethod
     @says_what_it_notices

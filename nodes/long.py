@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..uniavgen_core.config import MAX_TIMESTEP
 from ..uniavgen_core.geometry import TEMPORAL_STRIDE, TRAINED_FRAMES, ClipLength, check_frames
-from ..uniavgen_core.sampling import timesteps
+from ..uniavgen_core.sampling import check_seed, timesteps
 from ..uniavgen_core.task import interactions
 from ..uniavgen_core.types import AVLatent
 from ..uniavgen_core.windows import OVERLAP, Window, continued, cut, first_frame, paste, plan_windows, texts
@@ -116,6 +116,7 @@ class UniAVGenLongSampler(io.ComfyNode):
         **guidance: Any,
     ) -> io.NodeOutput:
         guidance = read_guidance(config_of_model(model).num_layers, **guidance)
+        check_seed(seed)
         check_vae(vae)
         check_masks(latent)
         whole = to_core(latent)

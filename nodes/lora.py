@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import comfy.utils
 import folder_paths
@@ -10,6 +11,8 @@ from comfy_api.latest import io
 
 from .adapter_lora import add_lora
 from .adapter_model import config_of_model
+from .checks import check_number, verdict
+from .files import fingerprint
 from .notices import says_what_it_notices
 from .search import searched_as
 
@@ -17,6 +20,7 @@ log = logging.getLogger(__name__)
 
 REFUSE, LEAVE_OUT = "refuse", "leave out"
 SHOWN = 5
+STRONGEST = 100.0
 
 
 class UniAVGenLora(io.ComfyNode):
@@ -37,8 +41,8 @@ class UniAVGenLora(io.ComfyNode):
                 io.Float.Input(
                     "strength",
                     default=1.0,
-                    min=-100.0,
-                    max=100.0,
+                    min=-STRONGEST,
+                    max=STRONGEST,
                     step=0.01,
                     tooltip="How much of it is added: 1 as it was trained, 0 nothing; negative takes it away.",
                 ),
@@ -57,8 +61,17 @@ class UniAVGenLora(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, strength: float | None = None) -> bool | str:
+        return verdict(check_strength, strength)
+
+    @classmethod
+    def fingerprint_inputs(cls, lora: str | None = None, **_: Any) -> str | None:
+        return fingerprint(folder_paths.get_full_path("loras", lora)) if lora else None
+
+    @classmethod
     @says_what_it_notices
     def execute(cls, model, lora: str, strength: float, unknown_keys: str) -> io.NodeOutput:
+        check_strength(strength)
         config_of_model(model)
         path = folder_paths.get_full_path_or_raise("loras", lora)
         tensors = comfy.utils.load_torch_file(path, safe_load=True)
@@ -73,6 +86,11 @@ class UniAVGenLora(io.ComfyNode):
         for key in idle:
             log.warning("%s: %s changes nothing in this model", lora, key)
         return io.NodeOutput(patched, "\n".join(idle))
+
+
+def check_strength(strength: float) -> None:
+    """Raises ``ValueError`` for what is no strength."""
+    check_number("the strength of the LoRA", strength, -STRONGEST, STRONGEST)
 
 
 def lora_choices() -> list[str]:

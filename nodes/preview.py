@@ -11,6 +11,7 @@ from ..uniavgen_core.audio.mel import denormalize
 from ..uniavgen_core.audio.picture import mel_picture
 from ..uniavgen_core.audio.places import rough_places
 from ..uniavgen_core.text.speech import spoken_words
+from .checks import check_number, verdict
 from .decode import sound_of
 from .search import searched_as
 
@@ -42,7 +43,12 @@ class UniAVGenFaceMaskOverlay(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, strength: float | None = None) -> bool | str:
+        return verdict(check_strength, strength)
+
+    @classmethod
     def execute(cls, images: Tensor, mask: Tensor, strength: float) -> io.NodeOutput:
+        check_strength(strength)
         return io.NodeOutput(overlay(images[..., :3], mask, strength))
 
 
@@ -78,6 +84,11 @@ class UniAVGenMelPicture(io.ComfyNode):
             torch.from_numpy(mel_picture(sound, rough_places(words, sound))) for sound in denormalize(mel.float())
         ]
         return io.NodeOutput(torch.stack(pictures).float() / 255)
+
+
+def check_strength(strength: float) -> None:
+    """Raises ``ValueError`` for what is no share."""
+    check_number("the strength of the tint", strength, 0, 1)
 
 
 def overlay(images: Tensor, mask: Tensor, strength: float) -> Tensor:

@@ -8,13 +8,12 @@ import comfy.model_management
 import comfy.sample
 import comfy.samplers
 import comfy.utils
-import torch
 from comfy.nested_tensor import NestedTensor
 from comfy_api.latest import io
 from torch import Tensor
 
 from ..uniavgen_core.config import MAX_TIMESTEP
-from ..uniavgen_core.sampling import timesteps
+from ..uniavgen_core.sampling import check_seed, timesteps
 from .adapter_conditioning import FACE_MASKS, FaceMasks, with_values
 from .adapter_guider import ModalityAwareGuider
 from .adapter_latent import check_masks, check_one_pass, face_mask, parts, paste_given
@@ -130,6 +129,7 @@ class UniAVGenJointSampler(io.ComfyNode):
         cls, model, positive, negative, latent, seed: int, steps: int, shift: float, sampler: str, **guidance: Any
     ) -> io.NodeOutput:
         guidance = read_guidance(config_of_model(model).num_layers, **guidance)
+        check_seed(seed)
         check_one_pass(latent)
         seen = FaceMasks()
         guider = ModalityAwareGuider(model, with_values(positive, **{FACE_MASKS: seen}), negative, guidance)
@@ -149,7 +149,7 @@ def run(
     """Sampling by the host, with its cancelling. Kept parts come back to the last bit.
 
     callback: called by the host after each step
-    Raises ``ValueError`` if the latent is of another family, ``RuntimeError`` if the result is not finite.
+    Raises ``ValueError`` if the latent is of another family.
     """
     samples = NestedTensor([part.float() for part in parts(latent)])
     check_masks(latent)
@@ -163,9 +163,4 @@ def run(
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
         seed=seed,
     ).to(comfy.model_management.intermediate_device())
-    if not all(torch.isfinite(part).all() for part in result.unbind()):
-        raise RuntimeError(
-            f"the sampler {sampler} ended in numbers that are NaN or infinite: try euler, a guidance strength nearer "
-            "to 1, or another weight dtype"
-        )
     return paste_given(result, latent)

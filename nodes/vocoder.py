@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 from comfy_api.latest import io
 
 from ..uniavgen_core.hub import in_bytes
@@ -10,7 +13,7 @@ from ..uniavgen_core.vocoder import load_vocoder
 from .adapter_vocoder import HostVocoder
 from .checks import verdict
 from .download import VOCODER, released_vocoder
-from .files import vocoder_choices, vocoder_path
+from .files import find_vocoder, fingerprint, vocoder_choices, vocoder_path
 from .load import VocoderSocket
 from .notices import says_what_it_notices
 from .search import searched_as
@@ -57,6 +60,13 @@ class LoadUniAVGenVocoder(io.ComfyNode):
         if hub_id is None or hub_id.strip() or (folder == VOCODER_FOLDER and download is not False):
             return True
         return verdict(vocoder_path, folder)
+
+    @classmethod
+    def fingerprint_inputs(cls, folder: str | None = None, hub_id: str | None = None, **_: Any) -> str | None:
+        source = Path((hub_id or "").strip())
+        if source.parts:
+            return fingerprint(source if source.exists() else None)
+        return None if folder is None else fingerprint(find_vocoder(folder))
 
     @classmethod
     @says_what_it_notices

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import signal
 import subprocess
 import sys
@@ -14,7 +15,8 @@ import pytest
 from PIL import Image
 from test_dub import make_footage
 
-from uniavgen_core.__main__ import build_parser, guidance_of, main
+import uniavgen_core.tiny
+from uniavgen_core.__main__ import TASKS, build_parser, guidance_of, main
 from uniavgen_core.sampling import Guidance, Outside, Unit
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -101,6 +103,7 @@ def test_every_task_from_the_command_line(request_of, tmp_path, media, task, cha
         assert sum(frame.samples for frame in container.decode(audio=0)) == samples
 
 
+@pytest.mark.case("Parameters", "1 step")
 @pytest.mark.parametrize(("task", "frames"), [("joint", 81), ("drive", 81), ("dub", 81), ("continue", 81 + 60)])
 def test_a_task_that_is_told_nothing_shows_an_example(tmp_path, monkeypatch, task, frames) -> None:
     monkeypatch.chdir(tmp_path)
@@ -164,6 +167,91 @@ def test_bad_requests_get_one_sentence(request_of, tmp_path: Path, capsys, chang
     assert told[-1].startswith("error: ")
     assert sentence in told[-1]
     assert files(tmp_path) == ["portrait.png"]
+
+
+def floats() -> list[tuple[str, str, int]]:
+    """Task, option and how many values it takes, of every option that is a float."""
+    (tasks,) = (action for action in build_parser()._actions if isinstance(action, argparse._SubParsersAction))
+    return [
+        (task, option.dest, option.nargs or 1)
+        for task in TASKS
+        for option in tasks.choices[task]._actions
+        if option.type is float
+    ]
+
+
+@pytest.fixture
+def nothing_loads(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(*_: object) -> None:
+        raise AssertionError("the weights were loaded")
+
+    monkeypatch.setattr(uniavgen_core.tiny, "load_tiny", load)
+
+
+@pytest.mark.case("Parameters", "NaN or infinity in a float")
+@pytest.mark.parametrize("value", ["nan", "inf", "1e999", "-" + 400 * "9"], ids=["nan", "inf", "large", "below"])
+@pytest.mark.parametrize(("task", "option", "count"), floats())
+def test_no_option_is_nan_or_infinite(
+    request_of, media, tmp_path: Path, capsys, nothing_loads, task: str, option: str, count: int, value: str
+) -> None:
+    """Refused before weights are loaded, and nothing is written."""
+    given = {"audio": media["tone"]} if task == "drive" else {"video": media["clip"]} if task != "joint" else {}
+    changes = {"image": None if task in ("dub", "continue") else tmp_path / "portrait.png", **given}
+    before = files(tmp_path)
+    arguments = [task, *request_of(**changes)[1:]]
+    assert main([*arguments, f"--{option.replace('_', '-')}", *[value] * count]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("error: ") and str(float(value)) in told and told.count("\n") == 1
+    assert files(tmp_path) == before
+
+
+def test_all_float_options_are_there() -> None:
+    assert {option for _, option, _ in floats()} == {
+        "shift",
+        "scale_video",
+        "scale_audio",
+        "guided_share",
+        "interval",
+        "original_level",
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        pytest.param({"steps": 0}, "at least 1 step, not 0", marks=pytest.mark.case("Parameters", "0 steps")),
+        pytest.param({"steps": -1}, "at least 1 step, not -1", marks=pytest.mark.case("Parameters", "0 steps")),
+        *(
+            pytest.param(
+                {"seed": seed},
+                f"below 2**64, not {seed}",
+                marks=pytest.mark.case("Parameters", "a seed of -1 or 2^64"),
+            )
+            for seed in (-1, 2**64)
+        ),
+        *(
+            pytest.param(
+                {"skip_layer": layer},
+                "cannot be skipped: the model has layers 0 to 5",
+                marks=pytest.mark.case("Parameters", "skipped layer out of range"),
+            )
+            for layer in (-1, 6)
+        ),
+        *(
+            pytest.param(
+                changes,
+                "the guided interval from",
+                marks=pytest.mark.case("Parameters", "guided interval out of range"),
+            )
+            for changes in ({"interval": "0.5|1"}, {"interval": "1.5|0"}, {"interval": "1|-0.1"}, {"guided_share": 2})
+        ),
+        ({"frames": 6}, "The next ones are 5 and 9"),
+        ({"window": 0}, "The next ones are 1 and 5"),
+    ],
+)
+def test_numbers_out_of_range(request_of, capsys, nothing_loads, changes: dict, sentence: str) -> None:
+    assert main(request_of(**changes)) == 2
+    assert sentence in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ from uniavgen_core.types import (
     Conditions,
     Velocity,
 )
+from uniavgen_core.video.picture import to_bytes
 
 CHANNELS, MEL = 6, 5  # of small_config
 PICTURE = torch.full((1, 64, 48, 3), 0.25)
@@ -162,6 +163,9 @@ def test_unknown_characters_are_named(bundle: Bundle, caplog: pytest.LogCaptureF
     assert "not in the model's vocabulary, so not spoken: '€', 'z', 'o'" in caplog.text
 
 
+@pytest.mark.case("Parameters", "0 steps")
+@pytest.mark.case("Parameters", "a seed of -1 or 2^64")
+@pytest.mark.case("Parameters", "skipped layer out of range")
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
@@ -211,6 +215,7 @@ def test_a_vocabulary_of_another_model_is_refused(bundle: Bundle) -> None:
         make(replace(bundle, vocabulary=Vocabulary((" ", "a", "b"))))
 
 
+@pytest.mark.case("Parameters", "overflow in half precision")
 def test_numbers_that_are_none_end_in_a_sentence(bundle: Bundle) -> None:
     with pytest.raises(ValueError, match="sampling gave numbers that are NaN or infinite"):
         make(replace(bundle, model=KnowingModel(small_config(), video=math.nan)))
@@ -221,6 +226,22 @@ def test_numbers_that_are_none_end_in_a_sentence(bundle: Bundle) -> None:
 
     with pytest.raises(ValueError, match="decoding gave numbers"):
         make(replace(bundle, vocoder=Deaf()))
+
+
+@pytest.mark.case("Parameters", "overflow in half precision")
+def test_half_precision_that_overflows_is_no_black_clip(bundle: Bundle, make_model, monkeypatch) -> None:
+    """A model whose sums are beyond what float16 holds: without the check, every new frame would be black."""
+
+    def strained(dtype: torch.dtype) -> Bundle:
+        model = make_model()
+        model.patch_embedding.weight.mul_(5e4)
+        return replace(bundle, model=model.to(dtype))
+
+    assert to_bytes(make(strained(torch.float32)).frames[1:]).any()
+    with pytest.raises(ValueError, match=r"sampling gave numbers that are NaN or infinite.* compute in float32"):
+        make(strained(torch.float16))
+    monkeypatch.setattr("uniavgen_core.pipeline.check_finite", lambda *_: None)
+    assert not to_bytes(make(strained(torch.float16)).frames[1:]).any()
 
 
 @pytest.fixture

@@ -117,6 +117,7 @@ def test_modes_by_time() -> None:
     assert inside == [False, True, True, True, False]
 
 
+@pytest.mark.case("Parameters", "skipped layer out of range")
 def test_the_skipped_layer_follows_the_depth() -> None:
     assert Guidance.for_layers(30) == Guidance()
     assert Guidance.for_layers(4).skip_layers == (1,)
@@ -124,6 +125,8 @@ def test_the_skipped_layer_follows_the_depth() -> None:
         Guidance(skip_layers=(30,)).check_layers(30)
 
 
+@pytest.mark.case("Parameters", "NaN or infinity in a float")
+@pytest.mark.case("Parameters", "guided interval out of range")
 @pytest.mark.parametrize(
     "values, sentence",
     [
@@ -140,6 +143,8 @@ def test_guidance_refuses(values: dict, sentence: str) -> None:
         Guidance(**values)
 
 
+@pytest.mark.case("Parameters", "0 steps")
+@pytest.mark.case("Parameters", "NaN or infinity in a float")
 @pytest.mark.parametrize(
     "steps, shift, sentence",
     [

@@ -108,6 +108,7 @@ def run(options: argparse.Namespace) -> None:
             signal.signal(ending, signal.default_int_handler)
     complete(options)
     output = check_output(options.output)
+    check_numbers(options)
     material, footage, earlier = read_material(options)
     material.check()
     if footage is not None:
@@ -162,6 +163,20 @@ def complete(options: argparse.Namespace) -> None:
             raise ValueError(f"{options.task} needs {flags(example)}: the example files are not installed here")
     elif missing:
         raise ValueError(f"{options.task} needs {flags(missing)} as well; without {flags(example)} it shows an example")
+
+
+def check_numbers(options: argparse.Namespace) -> None:
+    """Raises ``ValueError`` for numbers that no clip can be made with, before anything is read or loaded."""
+    from .geometry import check_frames
+    from .sampling import check_seed, timesteps
+    from .tiny.config import GUIDANCE, TINY
+
+    timesteps(options.steps, options.shift)
+    check_seed(options.seed)
+    guidance_of(options, GUIDANCE).check_layers(TINY.num_layers)
+    for frames in (options.frames, options.window):
+        if frames is not None:
+            check_frames(frames)
 
 
 def flags(names: Iterable[str]) -> str:

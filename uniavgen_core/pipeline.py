@@ -27,7 +27,7 @@ from .geometry import (
     cover_frames,
     fit_size,
 )
-from .sampling import Guidance, draw_noise, sample, timesteps
+from .sampling import Guidance, check_seed, draw_noise, sample, timesteps
 from .task import Given, interactions, plan
 from .text.script import Script, check_fits, check_voice
 from .text.speech import check_written
@@ -162,8 +162,8 @@ def generate(
     Raises ``ValueError`` with a sentence, before anything is encoded, if an argument is unfit.
     """
     material.check()
-    if material.earlier is not None and overlap < 1:
-        raise ValueError(f"a clip goes on from at least 1 latent of the earlier one, not {overlap}")
+    if material.earlier is not None:
+        check_continued(overlap)
     length = clip_length(material, frames)
     windows = plan_windows(length, window, overlap, 0 if material.earlier is None else overlap)
     height, width = clip_size(check_picture(material.stage), height, width, bundle.short_side)
@@ -334,11 +334,10 @@ def clip_size(picture: tuple[int, int], height: int | None, width: int | None, s
     return fit_size(*picture, short_side)
 
 
-def check_seed(seed: int) -> int:
-    """Returns the seed if the random generator takes it, else raises ``ValueError``."""
-    if not 0 <= seed < 2**64:
-        raise ValueError(f"the seed must be at least 0 and below 2**64, not {seed}")
-    return seed
+def check_continued(latents: int) -> None:
+    """Raises ``ValueError`` if a clip cannot go on from so few latents of an earlier one."""
+    if latents < 1:
+        raise ValueError(f"a clip goes on from at least 1 latent of the earlier one, not {latents}")
 
 
 def check_finite(stage: str, *tensors: Tensor) -> None:

@@ -65,4 +65,43 @@ class BareClip:
         return (OtherClip(),)
 
 
-NODE_CLASS_MAPPINGS = {"UniAVGenTestFakes": Fakes, "UniAVGenTestBareClip": BareClip}
+class Lists:
+    """Lists, which the host runs a node on item by item."""
+
+    RETURN_TYPES = ("IMAGE", "FLOAT", "FLOAT")
+    OUTPUT_IS_LIST = (True, True, True)
+    FUNCTION = "make"
+    CATEGORY = "test"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {}}
+
+    def make(self):
+        ramp = torch.linspace(0, 1, 64).expand(1, 64, 64)
+        return [ramp[..., None].expand(-1, -1, -1, 3), torch.zeros(1, 64, 64, 3)], [1.0, 2.5], [1.0, float("nan")]
+
+
+class Overflow:
+    """A MODEL whose guidance is computed in half precision and overflows."""
+
+    RETURN_TYPES = ("MODEL",)
+    FUNCTION = "make"
+    CATEGORY = "test"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"model": ("MODEL",)}}
+
+    def make(self, model):
+        model = model.clone()
+        model.set_model_sampler_post_cfg_function(lambda told: (told["denoised"] * 1e6).half().float())
+        return (model,)
+
+
+NODE_CLASS_MAPPINGS = {
+    "UniAVGenTestFakes": Fakes,
+    "UniAVGenTestBareClip": BareClip,
+    "UniAVGenTestLists": Lists,
+    "UniAVGenTestOverflow": Overflow,
+}

@@ -33,6 +33,7 @@ AT_ONCE = [
     ({"sampler.end": NAN}, "must be a finite number, not nan"),
     ({"sampler.skip_layer": "eleven"}, "is not auto, none, or layer numbers"),
     ({"sampler.seed": -1}, "smaller than min"),
+    ({"sampler.seed": 2**64}, "bigger than max"),
     ({"sampler.sampler": "nothing"}, "not in list"),
     ({"mux.fps": NAN}, "fps must be a number from 1 to 240, not nan"),
     ({"load.file": "missing.safetensors"}, "not in list"),
@@ -66,6 +67,10 @@ def name(case: Any) -> str:
     return ",".join(f"{key}={value}" for key, value in case.items()) if isinstance(case, dict) else ""
 
 
+@pytest.mark.case("Parameters", "0 steps")
+@pytest.mark.case("Parameters", "NaN or infinity in a float")
+@pytest.mark.case("Parameters", "guided interval out of range")
+@pytest.mark.case("Parameters", "a seed of -1 or 2^64")
 @pytest.mark.parametrize(("changes", "sentence"), AT_ONCE, ids=name)
 def test_refused_before_anything_runs(server, workflow, changes, sentence):
     with pytest.raises(Refused) as refusal:
@@ -75,6 +80,12 @@ def test_refused_before_anything_runs(server, workflow, changes, sentence):
 
 @pytest.mark.case("Media", "numbers that are NaN")
 @pytest.mark.case("Text", "empty")
+@pytest.mark.case("Parameters", "skipped layer out of range")
+@pytest.mark.case("Graph", "model of another family")
+@pytest.mark.case("Graph", "CLIP of another family")
+@pytest.mark.case("Graph", "VAE of another family")
+@pytest.mark.case("Graph", "conditioning of another family")
+@pytest.mark.case("Graph", "latent of another family")
 @pytest.mark.parametrize(("changes", "sentence"), WIRED, ids=name)
 def test_refused_when_wired(server, workflow, changes, sentence):
     graph = workflow(changes)
@@ -86,6 +97,7 @@ def test_refused_when_wired(server, workflow, changes, sentence):
     assert sentence in str(failure.value)
 
 
+@pytest.mark.case("Graph", "latent of another family")
 def test_plain_latent_in_the_hosts_own_sampler(server, workflow):
     """The MODEL itself refuses, whatever node samples with it."""
     graph = workflow()

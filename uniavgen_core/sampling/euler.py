@@ -15,6 +15,13 @@ from ..types import AVLatent, Conditions
 from .guidance import Guidance, Mode
 
 
+def check_seed(seed: int) -> int:
+    """Returns the seed if every random generator takes it, else raises ``ValueError``."""
+    if not 0 <= seed < 2**64:
+        raise ValueError(f"the seed must be at least 0 and below 2**64, not {seed}")
+    return seed
+
+
 def draw_noise(latent: AVLatent, seed: int) -> AVLatent:
     """Gaussian float32 noise of the latent's shapes, drawn on the CPU (video first), on the latent's device."""
     generator = torch.Generator().manual_seed(seed)
