@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping
+from math import isfinite
 
 from torch import Tensor
 
+from ..interruption import check_interruption
 from .errors import CheckpointError, listing
 from .signatures import recognise
 
 PREFIXES = ("model.diffusion_model.", "diffusion_model.")  # how the host writes a diffusion model
 NAMES_OF_ANOTHER = 3  # listed when the file is known to be another model
+PIECE = 1 << 20  # numbers that are looked at, or read, at once
 
 Shape = tuple[int, ...]
 
@@ -57,7 +60,8 @@ def check_names(
 def check_numbers(
     found: Mapping[str, Tensor], expected: Mapping[str, Tensor], source: str, quantised: Container[str] = ()
 ) -> None:
-    """Raises ``CheckpointError`` if whole numbers stand in the place of weights, except in ``quantised`` layers."""
+    """Raises ``CheckpointError`` if whole numbers stand in the place of weights, except in ``quantised`` layers, or
+    numbers that are none."""
     wrong = [
         name
         for name, tensor in expected.items()
@@ -69,6 +73,24 @@ def check_numbers(
             f"{source} holds whole numbers instead of weights in {listing(wrong)}: choose a file in bf16, fp16, fp32 "
             "or fp8"
         )
+    check_finite(found, source)
+
+
+def check_finite(tensors: Mapping[str, Tensor], source: str) -> None:
+    """Raises ``CheckpointError`` that lists the tensors with numbers that are NaN or infinite. Reads all of them."""
+    wrong = [name for name, tensor in tensors.items() if tensor.is_floating_point() and not is_finite(tensor)]
+    if wrong:
+        raise CheckpointError(
+            f"{source} holds numbers that are NaN or infinite in {listing(wrong)}: download it again, or choose other "
+            "weights"
+        )
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Whether all numbers of a tensor are. A piece at a time: in float32, so that it also takes formats of 8 bits."""
+    check_interruption()
+    pieces = tensor.reshape(-1).split(PIECE) if tensor.numel() else ()
+    return all(isfinite(float(end)) for piece in pieces for end in piece.float().aminmax())
 
 
 def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, Shape]:
