@@ -8,6 +8,15 @@ import stat
 from pathlib import Path
 from typing import Any
 
+# how a file begins that is often found in the place of another: what it is and what to do
+POINTERS_AND_PAGES = (
+    (
+        b"version https://git-lfs",
+        "is a Git-LFS pointer, not the file itself: run `git lfs pull` in its folder, or download the file itself",
+    ),
+    (b"<", "is a web page: the download was answered with a page. Download the file itself again"),
+)
+BEFORE = b"\xef\xbb\xbf \r\n\t"  # what may stand before that
 LONGEST = 100  # letters of what a file says that are repeated in a message
 
 
@@ -30,6 +39,15 @@ def fault_of(path: Path) -> str:
     if stat.S_ISDIR(mode):
         return f"{path} is a folder, not a file: choose a file"
     return f"{path} is a pipe, a socket or a device, not a file: choose a file"
+
+
+def impostor_of(data: bytes) -> str:
+    """What is known to lie in the place of files, and what to do; empty for anything else."""
+    if not data:
+        return "is empty: download it again"
+    return next(
+        (sentence for signature, sentence in POINTERS_AND_PAGES if data.lstrip(BEFORE).startswith(signature)), ""
+    )
 
 
 def read_small(path: Path, most: int) -> bytes:

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ..files import are_counts, fault_of, parse_json, shortened
+from ..files import BEFORE, POINTERS_AND_PAGES, are_counts, fault_of, parse_json, shortened
 from ..interruption import check_interruption
 from .errors import CheckpointError, listing
 from .names import Shape
@@ -20,13 +20,9 @@ INDEX_SUFFIX = ".safetensors.index.json"
 MOST_HEADER = 100_000_000  # bytes of a header, as the safetensors library has it, or of an index
 MOST_DIMENSIONS = 64
 
-# how a file begins that is often found in the place of weights: what it is and what to do
+# what is found in the place of weights, besides pointers and pages
 IMPOSTORS = (
-    (
-        b"version https://git-lfs",
-        "is a Git-LFS pointer, not the weights: run `git lfs pull` in its folder, or download the file itself",
-    ),
-    (b"<", "is a web page, not weights: the download was answered with a page. Download the file itself again"),
+    *POINTERS_AND_PAGES,
     (b"PK\x03\x04", "is a PyTorch pickle, which can run code when read: use the .safetensors file of the weights"),
     (b"\x80", "is a Python pickle, which can run code when read: use the .safetensors file of the weights"),
     (b"GGUF", "is a GGUF file, which is not supported: use the .safetensors file of the weights"),
@@ -184,7 +180,7 @@ def check_beginning(path: Path, wanted: Container[bytes] = ()) -> int:
         if signature in wanted:
             continue
         # the header's length comes first in safetensors: 8 bytes that may begin with any byte, then a brace
-        if beginning.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(signature) and beginning[8:9] != b"{":
+        if beginning.lstrip(BEFORE).startswith(signature) and beginning[8:9] != b"{":
             raise CheckpointError(f"{path.name} {sentence}")
     return size
 

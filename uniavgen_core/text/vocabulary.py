@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..files import read_small
+from ..files import impostor_of, read_small
 
 MOST_BYTES = 1 << 20  # of a vocabulary: the released one has 11 thousand
 RELEASED_SHA256 = "4e173934be56219eb38759fa8d4c48132d5a34454f0c44abce409bcf6a07ec46"  # with LF line ends
@@ -37,6 +37,8 @@ class Vocabulary:
     def from_file(cls, path: str | Path) -> Vocabulary:
         """Reads one entry a line, UTF-8, with LF or CRLF line ends. Raises ``ValueError`` with a sentence."""
         data = read_small(Path(path), MOST_BYTES)
+        if not data.startswith(b" ") and (sentence := impostor_of(data)):
+            raise ValueError(f"{path} {sentence}")
         try:
             text = data.decode("utf-8-sig")
         except UnicodeDecodeError as error:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from ..checkpoint import CheckpointError
-from ..files import fault_of, parse_json, read_small
+from ..files import impostor_of, parse_json, read_small
 from . import bigvgan, vocos
 from .neural import MOST_CONFIG, NeuralVocoder
 
@@ -31,8 +31,8 @@ def load_vocoder(source: str | Path, allow_download: bool = False, device: torch
     kind = kind_of(folder)
     if kind is None:
         for config in (folder / name for name in (bigvgan.CONFIG, vocos.CONFIG)):
-            if os.path.lexists(config) and (fault := fault_of(config)):
-                raise CheckpointError(fault)
+            if os.path.lexists(config):
+                _check(config)
         raise CheckpointError(
             f"{folder} holds no vocoder: it needs the {bigvgan.CONFIG} of a {bigvgan.CLASS} or the {vocos.CONFIG} of a "
             "Vocos, and weights beside it"
@@ -57,6 +57,16 @@ def _read(path: Path) -> bytes:
         return read_small(path, MOST_CONFIG)
     except ValueError:
         return b""
+
+
+def _check(path: Path) -> None:
+    """Raises ``CheckpointError`` if a description cannot be read or is known to be something else."""
+    try:
+        sentence = impostor_of(read_small(path, MOST_CONFIG))
+    except ValueError as error:
+        raise CheckpointError(str(error)) from error
+    if sentence:
+        raise CheckpointError(f"{path} {sentence}")
 
 
 def _from_hub(source: str, allow_download: bool) -> Path:
