@@ -21,7 +21,7 @@ from uniavgen_core.checkpoint.stream import DTYPES, Group, Layout, SafetensorsSo
 
 Tensors = dict[str, torch.Tensor]
 FEW = settings(max_examples=60, deadline=None, derandomize=True)
-MANY = settings(max_examples=400, deadline=None, derandomize=True)
+MANY = settings(max_examples=250, deadline=None, derandomize=True)
 
 names = st.text(st.characters(exclude_categories=["Cs"]), max_size=12).filter(lambda name: name != "__metadata__")
 texts = st.dictionaries(names, st.text(st.characters(exclude_categories=["Cs"]), max_size=12), max_size=3)
@@ -70,7 +70,9 @@ def read_in_pieces(path: Path) -> Tensors:
 @given(weights, texts)
 def test_what_was_written_is_read_back(written: Tensors, metadata: dict[str, str]) -> None:
     with folder() as place:
-        save_file(written, place / "w.safetensors", metadata)
+        save_file(
+            written, place / "w.safetensors", metadata or None
+        )  # of {} and nothing else the library makes no JSON
         found, told = load_state_dict(place / "w.safetensors")
         assert same(found, written) and told == metadata
         assert same(read_in_pieces(place / "w.safetensors"), written)
