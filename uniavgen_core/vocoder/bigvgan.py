@@ -20,7 +20,7 @@ from ..audio.mel import MEL_BINS
 from ..checkpoint import CheckpointError, check_names, check_numbers, load_state_dict, shapes_of
 from ..files import is_count, parse_json, read_small
 from ..geometry import HOP_LENGTH
-from .neural import MOST_CONFIG, NeuralVocoder
+from .neural import NeuralVocoder
 
 CONFIG = "config.json"
 MODEL_TYPE = "qwen2_5_omni_bigvgan"
@@ -33,6 +33,7 @@ SIZES = (  # what the class is built from
     "upsample_rates",
     "upsample_kernel_sizes",
 )
+MOST_CONFIG = 1 << 16  # bytes of a config.json
 MOST_STAGES, MOST_SIZE = 16, 1 << 14  # beyond these nothing is built
 ENDS = 3  # reach of the first and the last convolution, 7 wide
 ACTIVATION = 6  # reach of an anti-aliased activation: filters of 12 taps at twice the rate, up and down

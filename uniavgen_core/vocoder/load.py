@@ -11,9 +11,10 @@ import torch
 from ..checkpoint import CheckpointError
 from ..files import impostor_of, parse_json, read_small
 from . import bigvgan, vocos
-from .neural import MOST_CONFIG, NeuralVocoder
+from .neural import NeuralVocoder
 
 FILES = (bigvgan.CONFIG, vocos.CONFIG, "model.safetensors", vocos.PICKLE)  # what is fetched of a hub repository
+MOST_BYTES = {bigvgan.CONFIG: bigvgan.MOST_CONFIG, vocos.CONFIG: vocos.MOST_CONFIG}
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(/[\w.-]+)*")
 
 
@@ -30,7 +31,7 @@ def load_vocoder(source: str | Path, allow_download: bool = False, device: torch
         folder = _from_hub(str(source), allow_download)
     kind = kind_of(folder)
     if kind is None:
-        for config in (folder / name for name in (bigvgan.CONFIG, vocos.CONFIG)):
+        for config in (folder / name for name in MOST_BYTES):
             if os.path.lexists(config):
                 _check(config)
         raise CheckpointError(
@@ -54,7 +55,7 @@ def kind_of(folder: Path) -> str | None:
 def _read(path: Path) -> bytes:
     """A description, empty where it cannot be one: folders are also looked through for what may be chosen."""
     try:
-        return read_small(path, MOST_CONFIG)
+        return read_small(path, MOST_BYTES[path.name])
     except ValueError:
         return b""
 
@@ -62,7 +63,7 @@ def _read(path: Path) -> bytes:
 def _check(path: Path) -> None:
     """Raises ``CheckpointError`` if a description cannot be read or is known to be something else."""
     try:
-        sentence = impostor_of(read_small(path, MOST_CONFIG))
+        sentence = impostor_of(read_small(path, MOST_BYTES[path.name]))
     except ValueError as error:
         raise CheckpointError(str(error)) from error
     if sentence:

@@ -13,7 +13,6 @@ from ..geometry import HOP_LENGTH
 from .chunks import decode_in_chunks
 
 CHUNK = 600  # frames: 6 s, a clip of the trained length in one piece
-MOST_CONFIG = 1 << 16  # bytes of a file that describes a network
 
 
 class NeuralVocoder(nn.Module):

@@ -19,10 +19,11 @@ from ..checkpoint import CheckpointError, fill, load_state_dict, read_pickle
 from ..files import read_small
 from ..geometry import HOP_LENGTH, SAMPLE_RATE
 from .bridge import PUBLIC_HOP, to_public_mel
-from .neural import MOST_CONFIG, NeuralVocoder
+from .neural import NeuralVocoder
 
 CONFIG = "config.yaml"
 PICKLE = "pytorch_model.bin"  # as published; of which nothing but tensors is read
+MOST_CONFIG = 1 << 13  # bytes of a config.yaml: reading one takes time that grows with their square
 MOST_LAYERS, MOST_SIZE = 64, 1 << 16  # beyond these nothing is built
 INSTALL = "pip install vocos"
 
