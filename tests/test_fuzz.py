@@ -189,7 +189,7 @@ def test_pickle(content: bytes) -> None:
             )
 
 
-BIGVGAN = {"model_type": MODEL_TYPE, **RELEASE, "resblock_kernel_sizes": [3], "resblock_dilation_sizes": [[1]]}
+BIGVGAN = {"model_type": MODEL_TYPE, **RELEASE, "resblock_kernel_sizes": [3], "resblock_dilation_sizes": [[1, 3, 5]]}
 
 
 @pytest.mark.case("Files", "any bytes in place of a vocoder's description")

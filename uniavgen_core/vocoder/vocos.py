@@ -23,7 +23,7 @@ from .neural import NeuralVocoder
 
 CONFIG = "config.yaml"
 PICKLE = "pytorch_model.bin"  # as published; of which nothing but tensors is read
-MOST_CONFIG = 1 << 13  # bytes of a config.yaml: reading one takes time that grows with their square
+MOST_CONFIG, DEEPEST = 1 << 13, 16  # bytes and levels of a config.yaml: of deeper ones reading takes minutes
 MOST_LAYERS, MOST_SIZE = 64, 1 << 16  # beyond these nothing is built
 INSTALL = "pip install vocos"
 
@@ -82,8 +82,11 @@ def load_vocos(folder: Path) -> NeuralVocoder:
         ) from error
     try:
         text = read_small(folder / CONFIG, MOST_CONFIG).decode("utf-8")
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
-            raise ValueError("parts of it stand for others, by which a short file becomes an endless one")
+        depth = 0
+        for event in yaml.parse(text):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if isinstance(event, yaml.AliasEvent) or depth > DEEPEST:
+                raise ValueError("it refers to its own parts, or is nested too deeply")
         config = yaml.safe_load(text)
         (backbone, sizes), (head, windows) = (_part(config, name) for name in ("backbone", "head"))
         if sizes.get("adanorm_num_embeddings"):
