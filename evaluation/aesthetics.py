@@ -63,7 +63,7 @@ def load_audiobox(weights: Path | None, device: str) -> Judge:
     # the package reads the file once more, without restrictions where torch is old: it was found to be harmless
     try:
         predictor = AesPredictor(checkpoint_pth=str(weights) if weights else None)
-    except (RuntimeError, KeyError, TypeError) as error:
+    except Exception as error:  # whatever the package raises for settings that are not its own
         raise ValueError(f"{weights or REPOSITORY} does not fit the installed audiobox_aesthetics: {error}") from error
     predictor.device = torch.device(device)
     predictor.model.to(device)

@@ -7,10 +7,10 @@ warns of `torch.jit.load`: only those of a trusted source are for loading.
 from __future__ import annotations
 
 import hashlib
+import os
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,10 @@ FLOW_SIDE = 128  # the least that RAFT's pyramid takes
 FLOW_STEP = 8
 FLOW_UPDATES = 20
 MUSIQ_SIDE = 512
+
+# how a file begins that is often found in the place of weights
+IMPOSTORS = ((b"version https://git-lfs", "a Git-LFS pointer"), (b"<", "a web page"))
+SHOWN = 300  # letters of what PyTorch says of weights that do not fit
 
 Network = Callable[[Tensor], Tensor]
 
@@ -41,47 +45,80 @@ def describe(path: Path) -> str:
     return f"{path.name} (sha256 {digest.hexdigest()[:8]})"
 
 
+def check_file(path: Path, what: str) -> None:
+    """Raises ``OSError`` or ``ValueError`` for what is no file, or known to lie in the place of one.
+
+    what: it is to be
+    """
+    if not os.path.isfile(path):  # a pipe would be waited for
+        raise FileNotFoundError(f"there is no file {path}: give {what}")
+    try:
+        with path.open("rb") as file:
+            beginning = file.read(64)
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror}): check its rights") from error
+    if not beginning:
+        raise ValueError(f"{path} is empty: download it again")
+    for signature, name in IMPOSTORS:
+        if beginning.lstrip().startswith(signature):
+            raise ValueError(f"{path} is {name}, not the file itself: download {what}")
+
+
 def read_checkpoint(path: Path, what: str) -> Mapping[str, object]:
     """Tensors and plain values. what: it is to be, for the ``ValueError`` if it is nothing of the kind."""
+    check_file(path, what)
     try:
         held = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, UnpicklingError, EOFError) as error:
-        raise ValueError(f"{path} is no file of weights, or holds more than weights: give {what}") from error
-    if not isinstance(held, Mapping):
+    except Exception as error:  # the unpickler raises many kinds for damaged files
+        raise ValueError(
+            f"{path} is no file of weights, is damaged, or holds more than weights: give {what}"
+        ) from error
+    if not isinstance(held, Mapping) or not all(isinstance(name, str) for name in held):
         raise ValueError(f"{path} holds other things than weights: give {what}")
     return held
 
 
 def read_weights(path: Path, what: str) -> dict[str, Tensor]:
-    """A state dict. what: it is to be, for the ``ValueError`` if it is none."""
+    """A state dict of numbers. what: it is to be, for the ``ValueError`` if it is none."""
     held = read_checkpoint(path, what)
-    if not all(isinstance(value, Tensor) for value in held.values()):
+    if not all(isinstance(value, Tensor) and value.layout == torch.strided for value in held.values()):
         raise ValueError(f"{path} holds other things than weights: give {what}")
+    endless = [name for name, value in held.items() if value.is_floating_point() and not value.float().isfinite().all()]
+    if endless:
+        raise ValueError(f"{path} holds numbers that are NaN or infinite ({endless[0]}): give {what}")
     return {name.removeprefix("module."): value for name, value in held.items()}
 
 
 def fill(network: nn.Module, weights: Mapping[str, Tensor], path: Path, what: str) -> nn.Module:
     """The network with these weights, for use. Raises ``ValueError`` if they are another network's."""
     try:
-        network.load_state_dict(weights)
+        network.load_state_dict(weights, assign=True)
     except RuntimeError as error:
-        raise ValueError(f"{path} holds the weights of another network: give {what}") from error
-    return network.eval().requires_grad_(False)
+        raise another(path, what, error) from error
+    return network.float().eval().requires_grad_(False)
+
+
+def another(path: Path, what: str, error: Exception | None = None) -> ValueError:
+    """That a file's weights are not those of the network, and why."""
+    reason = " ".join(str(error or "").split())[:SHOWN]
+    return ValueError(f"{path} holds the weights of another network: give {what}" + (f" ({reason})" if reason else ""))
 
 
 def is_torchscript(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    except Exception:  # its reader raises many kinds for what is no archive, or a damaged one
         return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
 
 
 def load_torchscript(path: Path, wanted: Mapping[str, bool], what: str, device: str) -> Network:
     """A program that is called with the words ``wanted``. Raises ``ValueError`` if it does not take them all."""
+    check_file(path, what)
     try:
         network = torch.jit.load(path, map_location=device).eval()
-    except RuntimeError as error:
-        raise ValueError(f"{path} is no TorchScript file: give {what}") from error
+    except Exception as error:  # of many kinds, for damaged files
+        raise ValueError(f"{path} is no TorchScript file, or damaged: give {what}") from error
     taken = {argument.name for argument in network.forward.schema.arguments}
     if missing := set(wanted) - taken:
         raise ValueError(f"the network of {path} does not take {', '.join(sorted(missing))}: give {what}")
@@ -94,11 +131,12 @@ def load_inception(path: Path, device: str) -> Network:
     path: the weights that pytorch-fid and torch-fidelity publish (they run in torch-fidelity), or NVIDIA's TorchScript.
     """
     what = "pt_inception-2015-12-05-6726825d.pth, or NVIDIA's inception-2015-12-05.pt"
+    check_file(path, what)
     if is_torchscript(path):
         return load_torchscript(path, {"return_features": True}, what, device)
     weights = read_weights(path, what)
     if weights.get("fc.weight", torch.zeros(0)).shape != (1008, 2048):
-        raise ValueError(f"{path} holds the weights of another network: give {what}")
+        raise another(path, what)
     try:
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
     except ImportError as error:
@@ -108,7 +146,7 @@ def load_inception(path: Path, device: str) -> Network:
     try:  # it unpickles without restrictions what was found to be tensors alone
         network = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], feature_extractor_weights_path=str(path))
     except RuntimeError as error:
-        raise ValueError(f"{path} holds the weights of another network: give {what}") from error
+        raise another(path, what, error) from error
     network = network.to(device)
     return lambda pictures: network(pictures.to(device))[0]
 
@@ -181,8 +219,12 @@ def load_dino(path: Path, device: str) -> Network:
     what = "dino_vitbase16_pretrain.pth, which DINO publishes"
     weights = read_weights(path, what)
     if not {"cls_token", "pos_embed", "patch_embed.proj.weight", "blocks.0.mlp.fc1.weight"} <= set(weights):
-        raise ValueError(f"{path} holds the weights of another network: give {what}")
-    network = Dino(weights)
+        raise another(path, what)
+    try:
+        with torch.device("meta"):  # sizes that only the file's names suggest cost no memory
+            network = Dino(weights)
+    except Exception as error:  # whatever torchvision raises for sizes that are none
+        raise another(path, what, error) from error
     fill(network.vit, {_renamed(name): value for name, value in weights.items()}, path, what)
     network = network.eval().to(device)
     return lambda pictures: network(pictures.to(device))

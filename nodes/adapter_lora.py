@@ -45,7 +45,11 @@ def add_lora(model: ModelPatcher, tensors: dict[str, Tensor], strength: float) -
     try:
         patches = comfy.lora.load_lora(lora, comfy.lora.model_lora_keys_unet(model.model, {}), log_missing=False)
     except KeyError as error:
-        raise ValueError(f"the LoRA is incomplete: {error.args[0].removeprefix(ROOT)} is missing") from None
+        raise ValueError(f"the LoRA is incomplete: {str(error.args[0]).removeprefix(ROOT)} is missing") from None
+    except Exception as error:  # whatever the host's readers raise for tensors of other shapes than they know
+        raise ValueError(
+            f"the LoRA is damaged, or of a kind that ComfyUI does not know ({error}): choose another"
+        ) from error
     check_shapes(model, patches)
     patched = model.clone()
     added = set(patched.add_patches(patches, strength))
@@ -62,7 +66,14 @@ def check_shapes(model: ModelPatcher, patches: dict[str, Any]) -> None:
     """Raises ``ValueError`` naming the first change that does not fit its weight; the host would only log that."""
     weights = model.model_state_dict(ROOT)
     for name, patch in patches.items():
-        if name in weights and not fits(patch, weights[name].shape):
+        try:
+            right = name not in weights or fits(patch, weights[name].shape)
+        except Exception as error:  # as above
+            raise ValueError(
+                f"the LoRA is damaged: its change of {name.removeprefix(ROOT)} cannot be computed ({error}): choose "
+                "another"
+            ) from error
+        if not right:
             raise ValueError(
                 f"the LoRA does not fit this model: its change of {name.removeprefix(ROOT)} is not "
                 f"{' x '.join(map(str, weights[name].shape))}. It was made for a model of another size"

@@ -34,7 +34,7 @@ def read_file(path: Path, dtype: torch.dtype | None = None) -> tuple[dict[str, T
     prefix = common_prefix(stored)
     try:  # older files and those described in their metadata become layers that are described beside their weights
         stored, metadata = comfy.utils.convert_old_quants(stored, prefix, metadata=metadata)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise CheckpointError(
             f"{path.name} has a damaged description of its quantised layers: download it again"
         ) from error

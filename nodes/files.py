@@ -8,6 +8,7 @@ from pathlib import Path
 
 import folder_paths
 
+from ..uniavgen_core.files import fault_of
 from ..uniavgen_core.parts import BUNDLE, OWN_FOLDER, PUBLISHED, VOCODER_FOLDER
 from ..uniavgen_core.text.vocabulary import Vocabulary
 from ..uniavgen_core.vocoder.load import kind_of
@@ -48,9 +49,13 @@ def model_file(choice: str) -> Path | None:
 def model_path(choice: str) -> Path:
     """Where a choice lies. Raises ``ValueError`` if it does not."""
     found = model_file(choice)
-    if found is None:
-        raise ValueError(f"{choice} is in none of the model folders {', '.join(MODEL_FOLDERS)}: download it there")
-    return found
+    if found is not None:
+        return found
+    paths = (Path(root, choice) for name in MODEL_FOLDERS for root in folder_paths.get_folder_paths(name))
+    for path in paths:  # what the host passes over: links to nothing, pipes, devices
+        if os.path.lexists(path) and (fault := fault_of(path)):
+            raise ValueError(fault)
+    raise ValueError(f"{choice} is in none of the model folders {', '.join(MODEL_FOLDERS)}: download it there")
 
 
 def fingerprint(path: str | Path | None) -> str | None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-import comfy.utils
 import folder_paths
 from comfy_api.latest import io
 
+from ..uniavgen_core.checkpoint import check_finite, load_state_dict
 from .adapter_lora import add_lora
 from .adapter_model import config_of_model
 from .checks import check_number, verdict
@@ -74,7 +74,8 @@ class UniAVGenLora(io.ComfyNode):
         check_strength(strength)
         config_of_model(model)
         path = folder_paths.get_full_path_or_raise("loras", lora)
-        tensors = comfy.utils.load_torch_file(path, safe_load=True)
+        tensors, _ = load_state_dict(path)
+        check_finite(tensors, lora)
         patched, idle = add_lora(model, tensors, strength)
         if idle and (unknown_keys == REFUSE or len(idle) == len(tensors)):
             more = f" and {len(idle) - SHOWN} more" if len(idle) > SHOWN else ""

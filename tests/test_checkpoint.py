@@ -120,7 +120,7 @@ def test_a_header_the_library_refuses_is_a_sentence(tmp_path):
 
 
 def test_paths_and_folders_without_one_answer(tmp_path):
-    assert "there are no weights at" in refusal(tmp_path / "absent.safetensors")
+    assert "there is no file" in refusal(tmp_path / "absent.safetensors")
     assert "neither" in refusal(tmp_path)
     for name in ("x", "y"):
         save_file(TENSORS, tmp_path / f"{name}.safetensors")

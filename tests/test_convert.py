@@ -157,9 +157,11 @@ def test_nothing_is_left_of_what_failed(source, tmp_path, monkeypatch):
     name = next(iter(weights))
     save_file(weights | {name: torch.full_like(weights[name], torch.nan)}, source / "one.safetensors")
     before = files(tmp_path)
-    for dtype in ("bf16", "fp8"):
+    for dtype in ("bf16", "fp8", "same"):
         assert f"{name} holds numbers that are NaN or infinite" in refusal(source, tmp_path / "out.safetensors", dtype)
         assert files(tmp_path) == before
+
+    save_file(weights, source / "one.safetensors")
 
     def stop(*_):
         raise KeyboardInterrupt
@@ -190,7 +192,7 @@ def test_what_is_not_converted(source, tmp_path):
     out = tmp_path / "out.safetensors"
     assert "must end in .safetensors" in refusal(source, tmp_path / "out.bin")
     assert "there is no folder" in refusal(source, tmp_path / "absent" / "out.safetensors")
-    assert "there are no weights at" in refusal(tmp_path / "absent", out)
+    assert "there is no file" in refusal(tmp_path / "absent", out)
     assert "is what is to be converted" in refusal(source, source / "one.safetensors")
     (tmp_path / "link.safetensors").symlink_to(source / "two.safetensors")
     assert "is what is to be converted" in refusal(source, tmp_path / "link.safetensors")
@@ -211,7 +213,7 @@ def test_what_cannot_work_is_known_beforehand(source, weights, tmp_path):
         with pytest.raises(CheckpointError, match=r"is what is to be converted|must be a \.csv in a folder"):
             convert(source, out, report=report)
     (tmp_path / "folder.safetensors").mkdir()
-    assert "is a folder: name a file" in refusal(source, tmp_path / "folder.safetensors")
+    assert "is a folder, not a file" in refusal(source, tmp_path / "folder.safetensors")
     whole = {name: (tensor.to(torch.int8) if "ffn" in name else tensor) for name, tensor in weights.items()}
     save_file(whole, tmp_path / "int8.safetensors", {CONFIG_KEY: CONFIG.to_json()})
     assert "holds whole numbers instead of weights in " in refusal(tmp_path / "int8.safetensors", out)

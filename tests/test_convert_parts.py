@@ -101,7 +101,7 @@ def test_a_pickle_is_read_for_its_tensors_only(tmp_path):
     torch.save({"w": torch.ones(2)}, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
     assert "old.pth is no whole PyTorch file of today's layout" in refusal(tmp_path / "old.pth", target)
     (tmp_path / "page.pth").write_text("<html>")
-    assert "page.pth is a web page, not weights" in refusal(tmp_path / "page.pth", target)
+    assert "page.pth is a web page" in refusal(tmp_path / "page.pth", target)
     (tmp_path / "empty.pth").touch()
     assert "empty.pth is empty: download it again" in refusal(tmp_path / "empty.pth", target)
     torch.save({"w": torch.ones(5000)}, tmp_path / "short.pth")

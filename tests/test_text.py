@@ -115,9 +115,11 @@ def test_vocabulary_files_keep_their_spaces(tmp_path: Path, end: str, last: bool
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (b"", "first line must be a single space"),
+        (b"", "is empty: download it again"),
         (b"a\nb\n", "first line must be a single space"),
-        (b"version https://git-lfs.github.com/spec/v1\n", "first line must be a single space"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "is a Git-LFS pointer"),
+        (b"<!DOCTYPE html>", "is a web page"),
+        (b" \n" + b"a" * (1 << 20), "has more than 1048576 bytes"),
         (b" \na\na\n", "'a' occurs twice"),
         (b" \n\xff\xfe\n", "not UTF-8"),
     ],

@@ -105,10 +105,10 @@ def test_vocos_weights_are_tensors_only(tmp_path, own_config):
     with pytest.raises(CheckpointError, match=r"neither a \.safetensors file nor pytorch_model.bin"):
         load_vocoder(tmp_path)
     torch.save({"backbone.embed.weight": Malice()}, tmp_path / "pytorch_model.bin")
-    with pytest.raises(CheckpointError, match="something else than tensors"):
+    with pytest.raises(CheckpointError, match="holds more than tensors"):
         load_vocoder(tmp_path)
     torch.save([torch.zeros(2)], tmp_path / "pytorch_model.bin")
-    with pytest.raises(CheckpointError, match="no list of named tensors"):
+    with pytest.raises(CheckpointError, match="something other than tensors by name"):
         load_vocoder(tmp_path)
     torch.save({"other": torch.zeros(2)}, tmp_path / "pytorch_model.bin")
     with pytest.raises(CheckpointError, match=r"missing .*backbone.embed.weight.*surplus \(1\): other"):

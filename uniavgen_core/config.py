@@ -49,7 +49,16 @@ class Prediction(str, Enum):
     CLEAN = "clean"
 
 
+# Beyond these nothing is built: what a file says may be anything.
+MOST_LAYERS, MOST_PATCH, MOST_SIZE = 256, 64, 1 << 20
 LATER = {"speech_stretch": 1.0, "video_prediction": "velocity"}  # what the first files' configurations lack
+
+
+def check_sizes(most: int, **sizes: object) -> None:
+    """Raises ``ValueError`` unless all are whole numbers from 1 to ``most``."""
+    for name, size in sizes.items():
+        if type(size) is not int or not 1 <= size <= most:
+            raise ValueError(f"{name} must be a whole number from 1 to {most}, not {str(size)[:20]}")
 
 
 @dataclass(frozen=True)
@@ -61,6 +70,7 @@ class BranchConfig:
     num_heads: int
 
     def __post_init__(self) -> None:
+        check_sizes(MOST_SIZE, dim=self.dim, ffn_dim=self.ffn_dim, num_heads=self.num_heads)
         if self.dim % self.num_heads or (self.dim // self.num_heads) % 2:
             raise ValueError(f"dim {self.dim} must split into {self.num_heads} heads of even size")
 
@@ -112,9 +122,18 @@ class ModelConfig:
     video_prediction: Prediction = Prediction.VELOCITY
 
     def __post_init__(self) -> None:
+        check_sizes(MOST_LAYERS, num_layers=self.num_layers, speech_layers=self.speech_layers)
+        check_sizes(MOST_PATCH, patch_size=self.patch_size)
+        names = ("video_channels", "mel_bins", "freq_dim", "text_len", "text_dim", "speech_vocab")
+        check_sizes(MOST_SIZE, speech_dim=self.speech_dim, **{name: getattr(self, name) for name in names})
+        for name in ("eps", "speech_stretch"):
+            value = getattr(self, name)
+            if type(value) not in (int, float) or not 0 < value < MOST_SIZE:
+                raise ValueError(f"{name} must be a number above 0 and below {MOST_SIZE}, not {str(value)[:20]}")
         indices = self.interaction.layer_indices(self.num_layers)
-        if list(indices) != sorted(set(indices)) or any(not 0 <= i < self.num_layers for i in indices):
-            raise ValueError(f"interaction layers {indices} must be rising indices below {self.num_layers}")
+        whole = all(type(i) is int and 0 <= i < self.num_layers for i in indices)
+        if not whole or list(indices) != sorted(set(indices)):
+            raise ValueError(f"interaction layers {str(indices)[:100]} must be rising indices below {self.num_layers}")
 
     @property
     def interaction_layers(self) -> tuple[int, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import os
 import signal
 import sys
 from pathlib import Path
@@ -63,18 +64,20 @@ def convert(
     from .checkpoint.conversion import Conversion
     from .checkpoint.parts import open_source, part_of
     from .checkpoint.stream import Group, Layout, write
+    from .files import fault_of
 
     if target.suffix != ".safetensors":
         raise CheckpointError(f"{target} must end in .safetensors")
     if not target.parent.is_dir():
         raise CheckpointError(f"there is no folder {target.parent}: make it first")
-    if target.is_dir():
-        raise CheckpointError(f"{target} is a folder: name a file")
+    if os.path.exists(target) and not os.path.isfile(target):
+        raise CheckpointError(fault_of(target))
     opened = open_source(source)
     for file in filter(None, (target, report)):
         if file.exists() and any(file.samefile(read) for read in opened.files):
             raise CheckpointError(f"{file} is what is to be converted: choose another name")
-    if report is not None and (report.suffix == ".safetensors" or report.is_dir() or not report.parent.is_dir()):
+    taken = report is not None and os.path.exists(report) and not os.path.isfile(report)
+    if report is not None and (taken or report.suffix == ".safetensors" or not report.parent.is_dir()):
         raise CheckpointError(f"the report {report} must be a .csv in a folder that is there")
     part = part_of(opened, source, tokenizer)
     if dtype == "fp8" and part.quantised is None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import os
 import re
 import shutil
@@ -19,6 +18,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from .files import parse_json, read_small
 from .hub_errors import in_words
 from .parts import INDEX, Part
 from .text.vocabulary import text_sha256
@@ -26,6 +26,7 @@ from .text.vocabulary import text_sha256
 STAGING = ".uniavgen-download"
 MARGIN = 256 * 2**20  # bytes a disk keeps free
 CHUNK = 16 * 2**20
+MOST_INDEX = 16 * 2**20  # bytes of an index of shards
 TIMEOUT = 30.0  # seconds the Hub has to list a repository
 
 _CHECKSUM = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
@@ -98,8 +99,8 @@ def is_here(part: Part, folder: Path) -> bool:
     if part.sign != INDEX:
         return True
     try:
-        shards = set(json.loads(sign.read_bytes())["weight_map"].values())
-        return all((folder / shard).is_file() for shard in shards)
+        shards = set(parse_json(read_small(sign, MOST_INDEX))["weight_map"].values())
+        return all(isinstance(shard, str) and os.path.isfile(folder / shard) for shard in shards)
     except (ValueError, TypeError, KeyError, AttributeError):
         return False
 

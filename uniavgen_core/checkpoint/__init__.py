@@ -2,7 +2,8 @@
 
 from .errors import CheckpointError
 from .load import CONFIG_KEY, Module, config_of, expected_shapes, fill, load_model, released
-from .names import check_names, check_numbers, common_prefix, shapes_of
+from .names import check_finite, check_names, check_numbers, common_prefix, shapes_of
+from .pickles import read_pickle
 from .quantised import formats_of, with_side_tensors
 from .reading import find_weights, load_state_dict
 
@@ -10,6 +11,7 @@ __all__ = [
     "CONFIG_KEY",
     "CheckpointError",
     "Module",
+    "check_finite",
     "check_names",
     "check_numbers",
     "common_prefix",
@@ -20,6 +22,7 @@ __all__ = [
     "formats_of",
     "load_model",
     "load_state_dict",
+    "read_pickle",
     "released",
     "shapes_of",
     "with_side_tensors",

@@ -95,6 +95,8 @@ class Conversion:
             new = piece.to(dtype)
             if dtype != piece.dtype:
                 loss.add(piece.float(), new.float())
+            elif dtype.is_floating_point:
+                largest(piece.float(), name)
             yield new
 
     def in_fp8(self, name: str) -> Iterator[Tensor]:

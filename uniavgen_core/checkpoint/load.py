@@ -13,7 +13,7 @@ from ..config import RELEASE, ModelConfig
 from ..model.joint import JointModel
 from .errors import CheckpointError
 from .names import Shape, check_names, check_numbers, common_prefix, shapes_of
-from .quantised import is_quantised
+from .quantised import bytes_of, is_quantised
 from .reading import load_state_dict
 
 # ModelConfig.to_json() of the model the tensors belong to: in the metadata, or as bytes in a tensor of this name where
@@ -29,7 +29,7 @@ def config_of(metadata: Mapping[str, str]) -> ModelConfig:
         return RELEASE
     try:
         return ModelConfig.from_json(metadata[CONFIG_KEY])
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise CheckpointError(
             f"the weights' metadata {CONFIG_KEY!r} does not describe a model this version knows ({error}): "
             "update this package, or choose other weights"
@@ -45,7 +45,7 @@ def released(
     """
     tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
     if CONFIG_KEY in tensors:
-        text = tensors.pop(CONFIG_KEY).cpu().numpy().tobytes().decode("utf-8", "replace")
+        text = bytes_of(tensors.pop(CONFIG_KEY)).decode("utf-8", "replace")
         metadata = {CONFIG_KEY: text, **metadata}
     return tensors, config_of(metadata)
 

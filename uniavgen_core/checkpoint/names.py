@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping
+from math import isfinite
 
+import torch
 from torch import Tensor
 
+from ..interruption import check_interruption
 from .errors import CheckpointError, listing
 from .signatures import recognise
 
 PREFIXES = ("model.diffusion_model.", "diffusion_model.")  # how the host writes a diffusion model
 NAMES_OF_ANOTHER = 3  # listed when the file is known to be another model
+PIECE = 1 << 20  # numbers that are looked at, or read, at once
+WIDE = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
+LARGEST_BITS = {torch.float8_e4m3fn: 0x7E, torch.float8_e5m2: 0x7B}  # of a finite number, without its sign
 
 Shape = tuple[int, ...]
 
@@ -57,7 +63,8 @@ def check_names(
 def check_numbers(
     found: Mapping[str, Tensor], expected: Mapping[str, Tensor], source: str, quantised: Container[str] = ()
 ) -> None:
-    """Raises ``CheckpointError`` if whole numbers stand in the place of weights, except in ``quantised`` layers."""
+    """Raises ``CheckpointError`` if whole numbers stand in the place of weights, except in ``quantised`` layers, or
+    numbers that are none."""
     wrong = [
         name
         for name, tensor in expected.items()
@@ -69,6 +76,27 @@ def check_numbers(
             f"{source} holds whole numbers instead of weights in {listing(wrong)}: choose a file in bf16, fp16, fp32 "
             "or fp8"
         )
+    check_finite(found, source)
+
+
+def check_finite(tensors: Mapping[str, Tensor], source: str) -> None:
+    """Raises ``CheckpointError`` that lists the tensors with numbers that are NaN or infinite. Reads all of them."""
+    wrong = [name for name, tensor in tensors.items() if tensor.is_floating_point() and not is_finite(tensor)]
+    if wrong:
+        raise CheckpointError(
+            f"{source} holds numbers that are NaN or infinite in {listing(wrong)}: download it again, or choose other "
+            "weights"
+        )
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Whether all numbers of a tensor are: a piece at a time, as quickly as its format allows."""
+    check_interruption()
+    pieces = tensor.reshape(-1).split(PIECE) if tensor.numel() else ()
+    if (largest := LARGEST_BITS.get(tensor.dtype)) is not None:
+        return all(int(piece.view(torch.uint8).bitwise_and(0x7F).amax()) <= largest for piece in pieces)
+    pieces = pieces if tensor.dtype in WIDE else (piece.float() for piece in pieces)
+    return all(isfinite(end) for piece in pieces for end in map(float, piece.aminmax()))
 
 
 def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, Shape]:

@@ -7,10 +7,9 @@ are those of Wan's `t5.py` and `vae2_2.py`.
 
 from __future__ import annotations
 
-import pickle
+import os
 import re
-import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,8 +20,8 @@ from ..config import ModelConfig
 from .errors import CheckpointError, listing
 from .load import CONFIG_KEY, config_of, expected_shapes
 from .names import check_names, common_prefix
-from .quantised import is_quantised
-from .reading import PICKLES, check_beginning
+from .pickles import read_pickle
+from .quantised import bytes_of, is_quantised
 from .signatures import recognise
 from .stream import PIECE, Layout, SafetensorsSource, Source
 
@@ -70,23 +69,7 @@ class PickleSource:
     """A PyTorch file, of which nothing but tensors is read, mapped into memory."""
 
     def __init__(self, path: Path):
-        check_beginning(path, PICKLES)
-        if not zipfile.is_zipfile(path):
-            raise CheckpointError(
-                f"{path.name} is no whole PyTorch file of today's layout: download it again, or save it again with a "
-                "newer PyTorch"
-            )
-        try:
-            tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        except pickle.UnpicklingError as error:
-            raise CheckpointError(
-                f"{path.name} holds more than tensors, which could run as a program, so it is refused: use the "
-                ".safetensors file of this model"
-            ) from error
-        except (RuntimeError, ValueError, EOFError, OSError) as error:
-            raise CheckpointError(f"{path.name} is damaged: download it again") from error
-        if not isinstance(tensors, Mapping) or not all(isinstance(x, Tensor) for x in tensors.values()):
-            raise CheckpointError(f"{path.name} holds something other than tensors by name: choose the weights alone")
+        tensors = read_pickle(path)
         self.tensors = tensors
         self.layouts = {name: Layout(tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()}
         self.metadata: dict[str, str] = {}
@@ -98,7 +81,7 @@ class PickleSource:
 
 def open_source(path: Path) -> Source:
     """A pickle by its ending, anything else as safetensors."""
-    if path.suffix in (".pth", ".pt") and path.is_file():
+    if path.suffix in (".pth", ".pt") and os.path.isfile(path):
         return PickleSource(path)
     return SafetensorsSource(path)
 
@@ -135,7 +118,7 @@ def config_in(source: Source, prefix: str) -> ModelConfig:
     """From the metadata, or the tensor in which the host's 'Save Model' keeps it."""
     metadata = dict(source.metadata)
     if prefix + CONFIG_KEY in source.layouts:
-        text = b"".join(piece.numpy().tobytes() for piece in source.pieces(prefix + CONFIG_KEY))
+        text = b"".join(bytes_of(piece) for piece in source.pieces(prefix + CONFIG_KEY))
         metadata = {CONFIG_KEY: text.decode("utf-8", "replace"), **metadata}
     return config_of(metadata)
 

@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from .errors import CheckpointError, listing
@@ -50,8 +51,8 @@ def formats_of(tensors: Mapping[str, Tensor], source: str) -> dict[str, str]:
         if last != DESCRIPTION:
             continue
         try:
-            formats[layer] = json.loads(tensors[name].cpu().numpy().tobytes())["format"]
-        except (ValueError, TypeError, KeyError) as error:
+            formats[layer] = json.loads(bytes_of(tensors[name]))["format"]
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise CheckpointError(f"{source}: {name} is damaged: download the file again") from error
     unknown = sorted({str(form) for form in formats.values()} - set(FORMATS))
     if unknown:
@@ -60,6 +61,11 @@ def formats_of(tensors: Mapping[str, Tensor], source: str) -> dict[str, str]:
             f"fp16 or {', '.join(FORMATS)}"
         )
     return formats
+
+
+def bytes_of(tensor: Tensor) -> bytes:
+    """What lies in a tensor, whatever its number format."""
+    return tensor.cpu().reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
 def with_side_tensors(

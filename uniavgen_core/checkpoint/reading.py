@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import json
+import os
 from collections import defaultdict
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from ..files import BEFORE, POINTERS_AND_PAGES, are_counts, fault_of, parse_json, shortened
 from ..interruption import check_interruption
 from .errors import CheckpointError, listing
 from .names import Shape
 
 INDEX_SUFFIX = ".safetensors.index.json"
+MOST_HEADER = 100_000_000  # bytes of a header, as the safetensors library has it, or of an index
+MOST_DIMENSIONS = 64
 
-# how a file begins that is often found in the place of weights: what it is and what to do
+# what is found in the place of weights, besides pointers and pages
 IMPOSTORS = (
-    (
-        b"version https://git-lfs",
-        "is a Git-LFS pointer, not the weights: run `git lfs pull` in its folder, or download the file itself",
-    ),
-    (b"<", "is a web page, not weights: the download was answered with a page. Download the file itself again"),
+    *POINTERS_AND_PAGES,
     (b"PK\x03\x04", "is a PyTorch pickle, which can run code when read: use the .safetensors file of the weights"),
     (b"\x80", "is a Python pickle, which can run code when read: use the .safetensors file of the weights"),
     (b"GGUF", "is a GGUF file, which is not supported: use the .safetensors file of the weights"),
@@ -73,7 +72,7 @@ def locate(path: str | Path) -> tuple[dict[str, Stored], dict[str, str]]:
         return _read_header(path)
     listed, metadata = _read_index(path)
     shards = sorted(set(listed.values()))
-    absent = [shard for shard in shards if not (path.parent / shard).exists()]
+    absent = [shard for shard in shards if not os.path.exists(path.parent / shard)]
     if absent:
         raise CheckpointError(
             f"{path.name} needs {listing(absent)}, which {'is' if len(absent) == 1 else 'are'} not in {path.parent}: "
@@ -94,9 +93,7 @@ def locate(path: str | Path) -> tuple[dict[str, Stored], dict[str, str]]:
 
 def find_weights(path: Path) -> Path:
     """The one ``.safetensors`` file or index that ``path`` (a file or a folder) stands for."""
-    if not path.exists():
-        raise CheckpointError(f"there are no weights at {path}: check the path, or download the weights to it")
-    if path.is_file():
+    if not os.path.isdir(path):
         return path
     candidates = sorted(path.glob(f"*{INDEX_SUFFIX}")) or sorted(path.glob("*.safetensors"))
     if len(candidates) == 1:
@@ -124,51 +121,83 @@ def _read_header(path: Path) -> tuple[dict[str, Stored], dict[str, str]]:
                 f"{path.name} is truncated: its header alone should have {8 + length} bytes, the file has {size}: "
                 "download it again"
             )
-        try:
-            header = json.loads(brace + file.read(length - 1))
-            metadata = dict(header.pop("__metadata__", None) or {})
-            first = 8 + length
-            stored = {
-                name: Stored(path, entry["dtype"], tuple(entry["shape"]), *(first + at for at in entry["data_offsets"]))
-                for name, entry in header.items()
-            }
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise CheckpointError(f"{path.name} has a damaged header: download it again") from error
-    expected = max((tensor.end for tensor in stored.values()), default=first)
+        if length > MOST_HEADER:
+            raise CheckpointError(
+                f"{path.name} has a damaged header ({length} bytes, more than the {MOST_HEADER} there may be): "
+                "download it again"
+            )
+        header = brace + file.read(length - 1)
+    try:
+        stored, metadata, expected = _parse_header(path, header)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise CheckpointError(f"{path.name} has a damaged header ({error}): download it again") from error
     if size != expected:
         fault = "is truncated" if size < expected else "has something after its end"
         raise CheckpointError(f"{path.name} {fault}: it should have {expected} bytes and has {size}: download it again")
     return stored, metadata
 
 
+def _parse_header(path: Path, header: bytes) -> tuple[dict[str, Stored], dict[str, str], int]:
+    """Tensors, metadata, and the bytes that the file should have. Raises several kinds of errors for a damaged header.
+
+    The tensors must lie one after the other, without holes, and not over each other.
+    """
+    described = parse_json(header)
+    metadata = described.pop("__metadata__", None) or {}
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise ValueError("its metadata is more than texts by name")
+    first = end = 8 + len(header)
+    stored = {}
+    for name, entry in described.items():
+        dtype, shape, places = (entry[key] for key in ("dtype", "shape", "data_offsets"))
+        if not (isinstance(dtype, str) and are_counts(shape, MOST_DIMENSIONS) and are_counts(places, 2)):
+            raise ValueError(f"{shortened(name)} is described by something else than a number format and sizes")
+        start, stop = places
+        stored[name] = Stored(path, dtype, tuple(shape), first + start, first + stop)
+    for name, tensor in sorted(stored.items(), key=lambda item: (item[1].start, item[1].end)):
+        if tensor.start != end:
+            fault = "lies over the one before it" if tensor.start < end else "leaves a hole before it"
+            raise ValueError(f"the tensor {shortened(name)} {fault}")
+        if tensor.end < tensor.start:
+            raise ValueError(f"the tensor {shortened(name)} ends before it begins")
+        end = tensor.end
+    return stored, metadata, end
+
+
 def check_beginning(path: Path, wanted: Container[bytes] = ()) -> int:
-    """Size of the file in bytes, if it is not empty and not one of the impostors, but for those that are ``wanted``."""
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            beginning = file.read(512)
-    except OSError as error:
-        raise CheckpointError(f"{path.name} cannot be opened ({error.strerror}): check its rights") from error
+    """Size of the file in bytes, if it is not empty and not one of the impostors, but for those that are ``wanted``.
+
+    Raises ``CheckpointError``.
+    """
+    if fault := fault_of(path):
+        raise CheckpointError(fault)
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        beginning = file.read(512)
     if not size:
         raise CheckpointError(f"{path.name} is empty: download it again")
     for signature, sentence in IMPOSTORS:
         if signature in wanted:
             continue
         # the header's length comes first in safetensors: 8 bytes that may begin with any byte, then a brace
-        if beginning.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(signature) and beginning[8:9] != b"{":
+        if beginning.lstrip(BEFORE).startswith(signature) and beginning[8:9] != b"{":
             raise CheckpointError(f"{path.name} {sentence}")
     return size
 
 
 def _read_index(path: Path) -> tuple[dict[str, str], dict[str, str]]:
     """Tensor name -> shard, and the metadata that is text."""
-    check_beginning(path)
+    size = check_beginning(path)
     try:
-        index = json.loads(path.read_bytes())
-        listed, metadata = dict(index["weight_map"]), dict(index.get("metadata") or {})
+        if size > MOST_HEADER:
+            raise ValueError(f"it has {size} bytes")
+        index = parse_json(path.read_bytes())
+        listed, metadata = index["weight_map"], index.get("metadata") or {}
+        if not isinstance(listed, Mapping) or not isinstance(metadata, Mapping):
+            raise TypeError("its lists are none")
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise CheckpointError(
-            f"{path.name} is not an index of shards (it needs a 'weight_map'): download it again"
+            f"{path.name} is not an index of shards (it needs a 'weight_map'; {error}): download it again"
         ) from error
     if not listed:
         raise CheckpointError(f"{path.name} lists no tensors: download it again")

@@ -14,12 +14,12 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ..files import fault_of
 from ..whole import whole_or_nothing
 from .errors import CheckpointError
-from .names import Shape
+from .names import PIECE, Shape
 from .reading import Stored, locate
 
-PIECE = 1 << 20  # numbers that are read at once
 DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -77,6 +77,8 @@ class SafetensorsSource:
 
     def pieces(self, name: str) -> Iterator[Tensor]:
         stored, layout = self.stored[name], self.layouts[name]
+        if fault := fault_of(stored.file):
+            raise CheckpointError(fault)
         with stored.file.open("rb", buffering=0) as file:  # mapped memory would grow to the size of the file
             file.seek(stored.start)
             for first in range(0, layout.numbers, PIECE):
@@ -116,21 +118,29 @@ def write(
 
     groups: those of the widest number format come first in the file, so that each begins where its format may
     written: is told the bytes of each piece
-    Raises ``CheckpointError`` before anything is written if the disk is too full.
+    Raises ``CheckpointError``, before anything is written if the disk is too full, also where it cannot be written.
     """
     groups = sorted(groups, key=lambda group: -group.alignment)
     text, end = header_of({name: layout for group in groups for name, layout in group.layouts.items()}, metadata)
-    with whole_or_nothing(target) as unfinished, unfinished.open("wb") as file:
-        check_space(target, len(text) + end)
-        file.write(text)
-        for group in groups:
-            for piece in group.pieces:
-                file.write(piece.contiguous().reshape(-1).view(torch.uint8).numpy())
-                written(piece.nbytes)
-        if file.tell() != len(text) + end:
-            raise AssertionError("the tensors are not as long as their layouts say")
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with whole_or_nothing(target) as unfinished, unfinished.open("wb") as file:
+            check_space(target, len(text) + end)
+            file.write(text)
+            for group in groups:
+                for piece in group.pieces:
+                    file.write(piece.contiguous().reshape(-1).view(torch.uint8).numpy())
+                    written(piece.nbytes)
+            if file.tell() != len(text) + end:
+                raise AssertionError("the tensors are not as long as their layouts say")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        if not error.errno:  # a full disk, told in a sentence
+            raise
+        raise CheckpointError(
+            f"{target} cannot be written ({error.strerror}): check the rights of its folder and the disk, or choose "
+            "another folder"
+        ) from error
 
 
 def header_of(layouts: Mapping[str, Layout], metadata: dict[str, str]) -> tuple[bytes, int]:

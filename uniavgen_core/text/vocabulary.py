@@ -7,6 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..files import impostor_of, read_small
+
+MOST_BYTES = 1 << 20  # of a vocabulary: the released one has 11 thousand
 RELEASED_SHA256 = "4e173934be56219eb38759fa8d4c48132d5a34454f0c44abce409bcf6a07ec46"  # with LF line ends
 UNKNOWN = 0  # released behaviour: an unknown token is looked up as line 0, the space
 
@@ -32,9 +35,12 @@ class Vocabulary:
 
     @classmethod
     def from_file(cls, path: str | Path) -> Vocabulary:
-        """Reads one entry a line, UTF-8, with LF or CRLF line ends. Raises ``ValueError`` or ``OSError``."""
+        """Reads one entry a line, UTF-8, with LF or CRLF line ends. Raises ``ValueError`` with a sentence."""
+        data = read_small(Path(path), MOST_BYTES)
+        if not data.startswith(b" ") and (sentence := impostor_of(data)):
+            raise ValueError(f"{path} {sentence}")
         try:
-            text = Path(path).read_bytes().decode("utf-8-sig")
+            text = data.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             raise ValueError(f"{path} is not a speech vocabulary: it is not UTF-8 text") from error
         # only these line ends count: str.splitlines would also split at characters that are entries
@@ -46,8 +52,8 @@ class Vocabulary:
 
     @classmethod
     def released(cls, path: str | Path) -> Vocabulary:
-        """The vocabulary the published weights speak by. Raises ``ValueError`` for any other, or ``OSError``."""
-        if text_sha256(Path(path).read_bytes()) != RELEASED_SHA256:
+        """The vocabulary the published weights speak by. Raises ``ValueError`` for any other."""
+        if text_sha256(read_small(Path(path), MOST_BYTES)) != RELEASED_SHA256:
             raise ValueError(
                 f"{path} is not the vocabulary of the published weights, which would speak wrong words by it: remove "
                 "it and fetch the right one with `python -m uniavgen_core download vocabulary`"

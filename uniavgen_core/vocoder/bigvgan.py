@@ -10,7 +10,6 @@ The released code runs it in bfloat16; here it is float32 on every device, which
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import torch
 
 from ..audio.mel import MEL_BINS
 from ..checkpoint import CheckpointError, check_names, check_numbers, load_state_dict, shapes_of
+from ..files import is_count, parse_json, read_small
 from ..geometry import HOP_LENGTH
 from .neural import NeuralVocoder
 
@@ -33,6 +33,8 @@ SIZES = (  # what the class is built from
     "upsample_rates",
     "upsample_kernel_sizes",
 )
+MOST_CONFIG = 1 << 16  # bytes of a config.json
+MOST_STAGES, MOST_SIZE = 16, 1 << 14  # beyond these nothing is built
 ENDS = 3  # reach of the first and the last convolution, 7 wide
 ACTIVATION = 6  # reach of an anti-aliased activation: filters of 12 taps at twice the rate, up and down
 
@@ -63,12 +65,15 @@ def load_bigvgan(folder: Path) -> NeuralVocoder:
             "the Python that runs this"
         ) from error
     try:
-        described = json.loads((folder / CONFIG).read_text("utf-8"))
-        config = configuration.Qwen2_5OmniBigVGANConfig(**{key: described[key] for key in SIZES if key in described})
+        described = parse_json(read_small(folder / CONFIG, MOST_CONFIG))
+        sizes = {key: described[key] for key in SIZES if key in described}
+        for key, size in sizes.items():
+            check_size(key, size)
+        config = configuration.Qwen2_5OmniBigVGANConfig(**sizes)
         context = reach(config)
         hop, uneven = math.prod(config.upsample_rates), [k - s for s, k in _ups(config) if (k - s) % 2]
-        with torch.random.fork_rng(devices=[]):  # its first weights are random, and replaced
-            network = modeling.Qwen2_5OmniToken2WavBigVGANModel(config)
+        with torch.device("meta"):  # no memory before it is known that the weights are as large
+            expected = modeling.Qwen2_5OmniToken2WavBigVGANModel(config).state_dict()
     except Exception as error:  # whatever a class of another package raises for values that are not its own
         raise CheckpointError(f"{folder / CONFIG} does not describe a BigVGAN ({error}): download it again") from error
     if config.mel_dim != MEL_BINS or hop != HOP_LENGTH or uneven:
@@ -77,11 +82,21 @@ def load_bigvgan(folder: Path) -> NeuralVocoder:
             f"has {MEL_BINS} bins and {HOP_LENGTH} samples: use the one of the release (code2wav_bigvgan_model)"
         )
     tensors, _ = load_state_dict(folder)
-    expected = network.state_dict()
     check_names(shapes_of(tensors), shapes_of(expected), folder.name)
     check_numbers(tensors, expected, folder.name)
+    with torch.random.fork_rng(devices=[]):  # its first weights are random, and replaced
+        network = modeling.Qwen2_5OmniToken2WavBigVGANModel(config)
     network.load_state_dict({name: tensors[name].float() for name in expected}, assign=True)
     return NeuralVocoder(network.requires_grad_(False).eval(), context)
+
+
+def check_size(key: str, size: Any) -> None:
+    """Raises ``ValueError`` unless it is a size, or a short list of sizes or of such lists."""
+    if isinstance(size, list) and len(size) <= MOST_STAGES:
+        for one in size:
+            check_size(key, one)
+    elif not is_count(size, MOST_SIZE):
+        raise ValueError(f"{key} has something else than sizes up to {MOST_SIZE} and lists up to {MOST_STAGES} of them")
 
 
 def reach(config: Any) -> int:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
+import os
 import re
 from pathlib import Path
 
 import torch
 
 from ..checkpoint import CheckpointError
+from ..files import impostor_of, parse_json, read_small
 from . import bigvgan, vocos
 from .neural import NeuralVocoder
 
 FILES = (bigvgan.CONFIG, vocos.CONFIG, "model.safetensors", vocos.PICKLE)  # what is fetched of a hub repository
+MOST_BYTES = {bigvgan.CONFIG: bigvgan.MOST_CONFIG, vocos.CONFIG: vocos.MOST_CONFIG}
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(/[\w.-]+)*")
 
 
@@ -24,11 +26,14 @@ def load_vocoder(source: str | Path, allow_download: bool = False, device: torch
     Raises ``CheckpointError`` or ``ValueError`` with a sentence.
     """
     path = Path(source)
-    folder = path.parent if path.is_file() else path
-    if not folder.is_dir():
+    folder = path.parent if os.path.isfile(path) else path
+    if not os.path.isdir(folder):
         folder = _from_hub(str(source), allow_download)
     kind = kind_of(folder)
     if kind is None:
+        for config in (folder / name for name in MOST_BYTES):
+            if os.path.lexists(config):
+                _check(config)
         raise CheckpointError(
             f"{folder} holds no vocoder: it needs the {bigvgan.CONFIG} of a {bigvgan.CLASS} or the {vocos.CONFIG} of a "
             "Vocos, and weights beside it"
@@ -38,20 +43,31 @@ def load_vocoder(source: str | Path, allow_download: bool = False, device: torch
 
 def kind_of(folder: Path) -> str | None:
     """What a folder says it holds: "BigVGAN", "Vocos" or None. Reads its small files only."""
-    if (folder / vocos.CONFIG).is_file() and "feature_extractor" in _read(folder / vocos.CONFIG):
+    if b"feature_extractor" in _read(folder / vocos.CONFIG):
         return "Vocos"
     try:
-        described = json.loads(_read(folder / bigvgan.CONFIG))
+        described = parse_json(_read(folder / bigvgan.CONFIG))
     except ValueError:
         return None
     return "BigVGAN" if bigvgan.is_bigvgan(described) else None
 
 
-def _read(path: Path) -> str:
+def _read(path: Path) -> bytes:
+    """A description, empty where it cannot be one: folders are also looked through for what may be chosen."""
     try:
-        return path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError):
-        return ""
+        return read_small(path, MOST_BYTES[path.name])
+    except ValueError:
+        return b""
+
+
+def _check(path: Path) -> None:
+    """Raises ``CheckpointError`` if a description cannot be read or is known to be something else."""
+    try:
+        sentence = impostor_of(read_small(path, MOST_BYTES[path.name]))
+    except ValueError as error:
+        raise CheckpointError(str(error)) from error
+    if sentence:
+        raise CheckpointError(f"{path} {sentence}")
 
 
 def _from_hub(source: str, allow_download: bool) -> Path:

@@ -7,6 +7,7 @@ imported but the ones listed here, and encodec is never downloaded.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,16 @@ import torch
 from torch import Tensor, nn
 
 from ..audio.mel import MAX_FREQUENCY, MEL_BINS, WINDOW
-from ..checkpoint import CheckpointError, fill, load_state_dict
+from ..checkpoint import CheckpointError, fill, load_state_dict, read_pickle
+from ..files import read_small
 from ..geometry import HOP_LENGTH, SAMPLE_RATE
 from .bridge import PUBLIC_HOP, to_public_mel
 from .neural import NeuralVocoder
 
 CONFIG = "config.yaml"
-PICKLE = "pytorch_model.bin"  # as published; read with weights_only
+PICKLE = "pytorch_model.bin"  # as published; of which nothing but tensors is read
+MOST_CONFIG, DEEPEST = 1 << 13, 16  # bytes and levels of a config.yaml: of deeper ones reading takes minutes
+MOST_LAYERS, MOST_SIZE = 64, 1 << 16  # beyond these nothing is built
 INSTALL = "pip install vocos"
 
 # What a config.yaml says of its mel under feature_extractor.init_args; the values of the public model are what vocos
@@ -77,10 +81,19 @@ def load_vocos(folder: Path) -> NeuralVocoder:
             "BigVGAN of the release (code2wav_bigvgan_model)"
         ) from error
     try:
-        config = yaml.safe_load((folder / CONFIG).read_text("utf-8"))
+        text = read_small(folder / CONFIG, MOST_CONFIG).decode("utf-8")
+        depth = 0
+        for event in yaml.parse(text):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if isinstance(event, yaml.AliasEvent) or depth > DEEPEST:
+                raise ValueError("it refers to its own parts, or is nested too deeply")
+        config = yaml.safe_load(text)
         (backbone, sizes), (head, windows) = (_part(config, name) for name in ("backbone", "head"))
         if sizes.get("adanorm_num_embeddings"):
             raise ValueError("it is conditioned on the bandwidth of a codec")
+        for name, size in (*sizes.items(), *windows.items()):
+            if isinstance(size, int) and size > (MOST_LAYERS if name.startswith("num_") else MOST_SIZE):
+                raise ValueError(f"{name} is too large")
         backbones = {kind.__name__: kind for kind in (VocosBackbone, VocosResNetBackbone)}
         heads = {ISTFTHead.__name__: ISTFTHead}
 
@@ -133,15 +146,6 @@ def _part(config: dict[str, Any], name: str) -> tuple[str, dict[str, Any]]:
 def _weights(folder: Path) -> dict[str, Tensor]:
     if any(folder.glob("*.safetensors")):
         return load_state_dict(folder)[0]
-    if not (folder / PICKLE).is_file():
+    if not os.path.lexists(folder / PICKLE):
         raise CheckpointError(f"{folder} holds neither a .safetensors file nor {PICKLE}: download the weights to it")
-    try:
-        tensors = torch.load(folder / PICKLE, map_location="cpu", weights_only=True)
-    except Exception as error:  # the unpickler raises many kinds
-        raise CheckpointError(
-            f"{folder / PICKLE} holds something else than tensors, or is damaged: download it again from a source you "
-            "trust"
-        ) from error
-    if not isinstance(tensors, dict) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
-        raise CheckpointError(f"{folder / PICKLE} is no list of named tensors: choose the weights of a Vocos")
-    return tensors
+    return read_pickle(folder / PICKLE)
