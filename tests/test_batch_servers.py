@@ -235,6 +235,7 @@ def test_results_that_cannot_be_written_end_the_batch(servers, table, tmp_path, 
     assert len(fake.prompts) == 1
 
 
+@pytest.mark.case("Life", "cancel during sample")
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C cannot be sent to one process there")
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_stops_what_runs(servers, table, sent):
