@@ -209,7 +209,7 @@ def test_no_file_is_left_when_writing_stops(tmp_path: Path, monkeypatch: pytest.
 def test_two_clips_saved_under_one_name_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both are written side by side, and the file is one of the two, whole."""
     path, both, seen = tmp_path / "a.mp4", threading.Barrier(2, timeout=60), []
-    clips = [replace(make_clip(21), frames=torch.full((21, 32, 48, 3), grey)) for grey in (0.2, 0.8)]
+    clips = [replace(make_clip(81), frames=torch.full((81, 32, 48, 3), grey)) for grey in (0.2, 0.8)]
     alone = [write_mp4(tmp_path / f"{i}.mp4", clip).read_bytes() for i, clip in enumerate(clips)]
     original = mux.to_bytes
 
@@ -221,7 +221,7 @@ def test_two_clips_saved_under_one_name_at_once(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(mux, "to_bytes", in_step)
     with ThreadPoolExecutor(2) as pool:
         assert list(pool.map(lambda clip: write_mp4(path, clip), clips)) == [path, path]
-    assert seen.count(2) > 20
+    assert max(seen) == 2  # the encoder holds back its first forty pictures
     assert path.read_bytes() in alone
     assert sorted(file.name for file in tmp_path.iterdir()) == ["0.mp4", "1.mp4", "a.mp4"]
 
