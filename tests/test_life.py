@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from host import faults
 from host.faults import STAGES, arm, held, no_gpu_memory, no_memory
 from test_structure import ROOT
@@ -18,8 +19,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from uniavgen_core.__main__ import main
 from uniavgen_core.audio.mel import filterbank
-from uniavgen_core.tiny import vae, vocoder  # noqa: F401 (every stage is there to be armed)
-from uniavgen_core.video import mux  # noqa: F401
+from uniavgen_core.pipeline import Material, generate
+from uniavgen_core.tiny import load_tiny
+from uniavgen_core.video.picture import read_picture
 
 PORTRAIT, SOUND = ROOT / "assets" / "portrait.png", ROOT / "assets" / "speech.wav"
 SMALL = {"frames": 5, "steps": 2, "width": 64, "height": 64, "device": "cpu"}
@@ -155,9 +157,13 @@ def test_without_flash_attention(undisturbed, tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, package, None)
     assert main(words("joint", tmp_path / "same.mp4")) == 0
     assert (tmp_path / "same.mp4").read_bytes() == undisturbed
+    bundle, material = load_tiny(), Material(picture=read_picture(PORTRAIT))
+    told = {"speech": "Hi.", "caption": "A woman talks.", "frames": 5, "steps": 2, "width": 64, "height": 64}
+    clip = generate(bundle, material, **told)
     with sdpa_kernel(SDPBackend.MATH):
-        assert main(words("joint", tmp_path / "plain.mp4")) == 0
-    assert abs(len((tmp_path / "plain.mp4").read_bytes()) - len(undisturbed)) < 100
+        plain = generate(bundle, material, **told)
+    torch.testing.assert_close(plain.frames, clip.frames, atol=1e-4, rtol=0)
+    torch.testing.assert_close(plain.waveform, clip.waveform, atol=1e-4, rtol=0)
 
 
 @pytest.fixture

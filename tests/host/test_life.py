@@ -75,7 +75,7 @@ def test_out_of_memory_in_the_middle_of_a_stage(server, run, stage):
 
 @pytest.mark.case("Life", "an error in mid-run leaves the model unpatched")
 @pytest.mark.parametrize(
-    ("act", "sentence"), [("error", "it broke"), ("memory", "can't allocate"), ("cancel", "inter")]
+    ("act", "sentence"), [("error", "it broke"), ("memory", "can't allocate"), ("cancel", "interrupted")]
 )
 def test_the_model_is_without_its_lora_after_an_error_in_mid_run(server, run, act, sentence):
     """The model stays in memory: with and without the LoRA it gives what it gave before."""
