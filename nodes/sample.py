@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 import comfy.model_management
 import comfy.sample
 import comfy.samplers
 import comfy.utils
+import torch
 from comfy.nested_tensor import NestedTensor
 from comfy_api.latest import io
 from torch import Tensor
@@ -153,14 +155,20 @@ def run(
     """
     samples = NestedTensor([part.float() for part in parts(latent)])
     check_masks(latent)
-    result = guider.sample(
-        comfy.sample.prepare_noise(samples, seed),
-        samples,
-        comfy.samplers.sampler_object(sampler),
-        sigmas,
-        denoise_mask=latent.get("noise_mask"),
-        callback=callback,
-        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
-        seed=seed,
-    ).to(comfy.model_management.intermediate_device())
+    with global_random_state_kept():
+        result = guider.sample(
+            comfy.sample.prepare_noise(samples, seed),
+            samples,
+            comfy.samplers.sampler_object(sampler),
+            sigmas,
+            denoise_mask=latent.get("noise_mask"),
+            callback=callback,
+            disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+            seed=seed,
+        ).to(comfy.model_management.intermediate_device())
     return paste_given(result, latent)
+
+
+def global_random_state_kept() -> AbstractContextManager[None]:
+    """The host seeds PyTorch's global generators for its noise; afterwards they are as they were."""
+    return torch.random.fork_rng(range(torch.cuda.device_count()) if torch.cuda.is_initialized() else [])

@@ -258,6 +258,7 @@ def test_kill_9_and_again(servers, table):
     assert [entry["data_id"] for entry in report(path)] == ["a", "b", "c"]
 
 
+@pytest.mark.case("Life", "cancel during sample")
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C cannot be sent to one process there")
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_stops_what_runs(servers, table, sent):

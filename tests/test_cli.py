@@ -119,6 +119,7 @@ def test_half_precision_from_the_command_line(request_of, tmp_path: Path, dtype:
         assert sum(1 for _ in container.decode(video=0)) == 5
 
 
+@pytest.mark.case("Life", "cancel during sample")
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_leaves_no_file(request_of, tmp_path: Path, sent: signal.Signals) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import signal
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,7 +16,7 @@ from downloads import SHARD, TOKEN, VOCODER, WORDS, contents, noise, staged, sta
 from fake_hub import Hub
 
 from uniavgen_core import download
-from uniavgen_core.hub import STAGING, checksum_of, in_bytes, is_here
+from uniavgen_core.hub import STAGING, checksum_of, fetch, in_bytes, is_here, list_parts
 from uniavgen_core.parts import BUNDLE, INDEX, PARTS
 from uniavgen_core.text import vocabulary
 from uniavgen_core.text.vocabulary import Vocabulary
@@ -145,6 +148,7 @@ def test_a_server_that_cannot_go_on_begins_anew(fetched, hub: Hub, models: Path)
     assert (models / "uniavgen" / SHARD).read_bytes() == data
 
 
+@pytest.mark.case("Concurrency", "two downloads of one file at once")
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_and_a_second_download_of_the_same_file(hub: Hub, models: Path, sent: signal.Signals) -> None:
@@ -178,6 +182,32 @@ def test_ctrl_c_and_a_second_download_of_the_same_file(hub: Hub, models: Path, s
     assert hub.ranges_of(SHARD) == [f"bytes={had}-"]
     assert (models / "uniavgen" / SHARD).read_bytes() == data
     assert not list(models.rglob(STAGING))
+
+
+@pytest.mark.case("Concurrency", "two downloads of one file at once")
+def test_downloads_that_start_together(hub: Hub, models: Path) -> None:
+    """In one process: each is done or told to wait, and the files are whole."""
+    model = next(part for part in PARTS if part.sign == INDEX)
+    (listing,) = list_parts([model], lambda name: models / name, {})
+    together = threading.Barrier(4, timeout=60)
+
+    def attempt(_: int) -> str:
+        together.wait()
+        try:
+            fetch(listing.files)
+        except ValueError as refusal:
+            return str(refusal)
+        return ""
+
+    for _ in range(5):
+        with ThreadPoolExecutor(4) as pool:
+            said = set(pool.map(attempt, range(4)))
+        assert "" in said
+        assert all(told.endswith("is being fetched by another program: wait until it is done") for told in said - {""})
+        bundle = {name: data for name, data in hub.files[BUNDLE].items() if name.startswith("diffusion")}
+        assert contents(models) == {f"uniavgen/{name}": data for name, data in bundle.items()}
+        assert not list(models.rglob(STAGING))
+        shutil.rmtree(models)
 
 
 def test_a_shard_that_went_missing_makes_the_part_incomplete(fetched, models: Path) -> None:

@@ -144,17 +144,31 @@ def test_measures_load_without_the_core_beside_them(path: Path) -> None:
     assert not absolute & {"uniavgen_core", "training", "evaluation", *HOST}
 
 
-def test_importing_the_core_changes_nothing_global() -> None:
-    """Random state, thread count, default dtype and warning filters are as PyTorch alone leaves them."""
+@pytest.mark.case("Life", "global state after import and after a run")
+def test_importing_and_running_the_core_changes_nothing_global(tmp_path: Path) -> None:
+    """Random state, PyTorch's settings, threads, warnings, logging, signals, environment: as they were found, and as
+    the libraries that are imported late leave them by themselves."""
     program = """
-import random, sys, warnings
-import numpy, torch
-def state():
-    return (torch.random.get_rng_state().sum().item(), torch.get_num_threads(), torch.get_default_dtype(),
-            torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark, list(warnings.filters),
-            random.getstate(), numpy.random.get_state()[1].sum(), list(sys.path))
+import sys
+sys.path.insert(0, "tests/host")
+from global_state import changed, state
 before = state()
 import uniavgen_core.pipeline, uniavgen_core.tiny, uniavgen_core.__main__
-assert state() == before
+assert not changed(before), changed(before)
+import jieba, pypinyin, scipy.signal, transformers.audio_utils
+before = state()
+from uniavgen_core.audio.sound import read_sound
+from uniavgen_core.pipeline import Material, generate
+from uniavgen_core.video.mux import write_mp4
+from uniavgen_core.video.picture import read_picture
+voice = read_sound("assets/speech.wav")
+material = Material(picture=read_picture("assets/portrait.png"), voice=voice, transcript="Yes.")
+clip = generate(
+    uniavgen_core.tiny.load_tiny(), material, speech="Hi 好.", caption="", frames=5, steps=2, width=64, height=64
+)
+write_mp4(sys.argv[1], clip)
+assert not changed(before), changed(before)
 """
-    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
+    command = [sys.executable, "-c", program, str(tmp_path / "clip.mp4")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -68,6 +68,7 @@ def test_a_word_after_an_opening_mark_gets_no_space() -> None:
     assert tokenize("(ok", "zh") == ["(", " ", "o", "k"]
 
 
+@pytest.mark.case("Life", "a missing optional package disables only what needs it")
 def test_chinese_without_its_packages_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     speech._chinese_tools.cache_clear()
     monkeypatch.setitem(sys.modules, "jieba", None)

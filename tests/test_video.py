@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 import tempfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -217,6 +220,7 @@ def test_fit_sound() -> None:
     assert fit_sound(sound, 5).tolist() == [[1, 2, 3, 0, 0]]
 
 
+@pytest.mark.case("Life", "cancel during mux")
 @pytest.mark.parametrize("failure", [KeyboardInterrupt, RuntimeError, av.error.ExternalError])
 def test_no_file_is_left_when_writing_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: type) -> None:
     path, calls = tmp_path / "a.mp4", []
@@ -240,6 +244,27 @@ def test_no_file_is_left_when_writing_stops(tmp_path: Path, monkeypatch: pytest.
         write_mp4(path, make_clip(81))
     assert path.read_bytes() == b"the old clip"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.case("Concurrency", "two saves at once")
+def test_two_clips_saved_under_one_name_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both are written side by side, and the file is one of the two, whole."""
+    path, both, seen = tmp_path / "a.mp4", threading.Barrier(2, timeout=60), []
+    clips = [replace(make_clip(81), frames=torch.full((81, 32, 48, 3), grey)) for grey in (0.2, 0.8)]
+    alone = [write_mp4(tmp_path / f"{i}.mp4", clip).read_bytes() for i, clip in enumerate(clips)]
+    original = mux.to_bytes
+
+    def in_step(pixels: torch.Tensor) -> np.ndarray:
+        both.wait()
+        seen.append(len(list(tmp_path.glob(".*.unfinished"))))
+        return original(pixels)
+
+    monkeypatch.setattr(mux, "to_bytes", in_step)
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(lambda clip: write_mp4(path, clip), clips)) == [path, path]
+    assert max(seen) == 2  # the encoder holds back its first forty pictures
+    assert path.read_bytes() in alone
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["0.mp4", "1.mp4", "a.mp4"]
 
 
 def test_an_old_file_is_replaced(tmp_path: Path) -> None:

@@ -115,6 +115,7 @@ def test_vocos_weights_are_tensors_only(tmp_path, own_config):
         load_vocoder(tmp_path)
 
 
+@pytest.mark.case("Life", "a missing optional package disables only what needs it")
 @pytest.mark.parametrize(
     ("package", "sentence"),
     [("vocos", "pip install vocos"), ("transformers", "pip install -U transformers")],

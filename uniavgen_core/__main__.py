@@ -80,7 +80,9 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt as stop:
         print(f"interrupted: {str(stop) or 'no file was written'}", file=sys.stderr)
         return INTERRUPTED
-    except MemoryError:
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
         print("error: there is not enough memory: ask for a smaller or shorter clip", file=sys.stderr)
         return WRONG
     except (ValueError, OSError, ImportError) as error:
@@ -386,6 +388,14 @@ def skipped_layers(text: str) -> tuple[int, ...]:
         return () if text == "none" else (int(text),)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is neither a layer's number nor none") from error
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Of a full GPU PyTorch says so by a class of its own, of the computer's full memory only in words."""
+    import torch
+
+    full = isinstance(error, MemoryError | torch.cuda.OutOfMemoryError)
+    return full or "can't allocate memory" in str(error)
 
 
 def sentence(error: Exception) -> str:

@@ -79,6 +79,21 @@ def workflow() -> Callable[..., dict[str, Any]]:
     return build
 
 
+@pytest.fixture
+def clip(workflow) -> Callable[..., dict[str, Any]]:
+    """Builds the small joint workflow with the checksum of what it makes, and with what is to happen in one of its
+    stages (see `faults`). The host takes nothing of it from its cache but what is loaded."""
+
+    def build(changes: dict[str, Any], stage: str = "", act: str = "") -> dict[str, Any]:
+        fault = {"number": SMALL["conditions.frames"], "stage": stage, "act": act}
+        return workflow({"conditions.frames": ["fault", 0], **changes}) | {
+            "fault": {"class_type": "UniAVGenTestFault", "inputs": fault},
+            "seen": {"class_type": "UniAVGenTestSeen", "inputs": {"images": ["video", 0], "audio": ["sound", 0]}},
+        }
+
+    return build
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if PROBLEMS:
         state = "did not run" if not HOSTS else "did not run everywhere"

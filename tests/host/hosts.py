@@ -173,11 +173,12 @@ def run_script(server: Server, *arguments: str) -> subprocess.CompletedProcess[s
 
 
 def prepare_base(base: Path) -> Path:
-    """A folder of models, inputs and outputs for the host, with this pack and the tests' fake parts linked in."""
+    """A folder of models, inputs and outputs for the host, with this pack and the tests' own nodes in it."""
     for name in ("custom_nodes", "input", "output", "temp", "user", "models/uniavgen"):
         (base / name).mkdir(parents=True, exist_ok=True)
     (base / "custom_nodes" / "uniavgen").symlink_to(ROOT, target_is_directory=True)
-    shutil.copy(Path(__file__).with_name("fakes.py"), base / "custom_nodes" / "uniavgen_test_fakes.py")
+    for name in ("fakes", "faults"):
+        shutil.copy(Path(__file__).with_name(f"{name}.py"), base / "custom_nodes" / f"uniavgen_test_{name}.py")
     shutil.copy(PORTRAIT, base / "input" / "example.png")
     return base
 

@@ -23,6 +23,11 @@ PAPER = {**RELEASE, "start": 1.0, "end": 0.5, "unit": "t", "outside": "none", "s
 
 def load_host(folder: str, pack: str) -> tuple[dict[str, Any], str]:
     """Imports the host, on the CPU, and loads the pack as the host does. Returns all nodes and the pack's name."""
+    import_host(folder)
+    return load_pack(pack)
+
+
+def import_host(folder: str) -> None:
     sys.argv = ["main.py", "--cpu"]
     sys.path = [folder, *(path for path in sys.path if Path(path or ".").resolve() != Path(__file__).parent)]
     os.chdir(folder)
@@ -31,6 +36,11 @@ def load_host(folder: str, pack: str) -> tuple[dict[str, Any], str]:
     comfy.options.enable_args_parsing()
     import utils.extra_config  # noqa: F401 (before 0.33 it must come before nodes)
 
+    import nodes  # noqa: F401
+
+
+def load_pack(pack: str) -> tuple[dict[str, Any], str]:
+    """All nodes, and the name under which the pack is known."""
     import nodes
 
     assert asyncio.run(nodes.load_custom_node(pack))
@@ -49,7 +59,7 @@ class Bench:
     def __post_init__(self) -> None:
         import torch
 
-        self.model, self.clip, self.vae, _ = self.node("Load", file="tiny (built in)", weight_dtype="fp32")
+        self.model, self.clip, self.vae, self.vocoder = self.node("Load", file="tiny (built in)", weight_dtype="fp32")
         texts = self.node("TextEncode", clip=self.clip, caption="a face", speech="Hello there, you.", language="auto")
         ramp = torch.linspace(0, 1, 64)
         picture = torch.stack((ramp.expand(96, 64), ramp.flip(0).expand(96, 64), 0.5 * ramp.expand(96, 64)), -1)[None]

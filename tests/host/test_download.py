@@ -46,6 +46,7 @@ def asking(host: Host, hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 @pytest.mark.case("Disk and network", "a connection without the user's word")
+@pytest.mark.case("Life", "cancel during download")
 def test_on_the_users_word(asking: Server, hub: Hub, workflow, tmp_path) -> None:
     hub.go.clear()
     hub.stalled.clear()

@@ -23,6 +23,7 @@ def wait_for(condition, seconds: float = 60) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.case("Life", "cancel during sample")
 def test_interrupt_ends_the_run_and_the_next_one_is_whole(server, workflow):
     prompt = server.submit(workflow({**LONG, "sampler.seed": 21}))
     wait_for(server.busy)
@@ -33,6 +34,7 @@ def test_interrupt_ends_the_run_and_the_next_one_is_whole(server, workflow):
     assert server.run(workflow({"sampler.seed": 22}))["save"]["images"]
 
 
+@pytest.mark.case("Life", "cancel during sample")
 def test_a_long_clip_counts_its_steps_over_all_windows_and_can_be_cancelled(server, tmp_path):
     """Two windows of two steps are four steps; an interrupt in the first window ends all of them."""
     workflow = API_WORKFLOW.with_name("long.json")
@@ -57,6 +59,7 @@ def test_a_long_clip_counts_its_steps_over_all_windows_and_can_be_cancelled(serv
         server.wait(prompt, seconds=30)
 
 
+@pytest.mark.case("Life", "cancel during sample")
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C cannot be sent to one process there")
 def test_ctrl_c_in_the_script_interrupts_the_server(server, tmp_path):
     settings = [part for key, value in LONG.items() for part in ("--set", f"{key}={value}")]
@@ -126,6 +129,9 @@ def stages(minute: str) -> dict[str, dict]:
     }
 
 
+@pytest.mark.case("Life", "cancel during load")
+@pytest.mark.case("Life", "cancel during decode")
+@pytest.mark.case("Life", "cancel during mux")
 @pytest.mark.parametrize("stage", ["load", "encode", "decode", "save"])
 def test_every_stage_ends_within_a_second(server, minute, stage):
     """Of the tiny model; sampling is above. Nothing half made is left behind."""
@@ -137,6 +143,7 @@ def test_every_stage_ends_within_a_second(server, minute, stage):
     assert not list((server.base / "output").glob("cancelled*")) + list((server.base / "output").glob(".*"))
 
 
+@pytest.mark.case("Life", "cancel during sample")
 def test_sampling_ends_within_a_second(server, workflow):
     large = {"conditions.frames": 81, "conditions.width": 256, "conditions.height": 256, "sampler.steps": 100}
     heard = hear(server, workflow({**large, "sampler.seed": 23}), interrupt="sampler", after=3.0)

@@ -15,6 +15,7 @@ def measured(host: Host, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     return run_inside(host, tmp_path_factory.mktemp("packs"), "in_process_memory.py")
 
 
+@pytest.mark.case("Life", "ten runs with flat RAM and VRAM")
 def test_ten_runs_leave_nothing_behind(measured):
     runs = measured["runs"]
     assert len(runs) == RUNS
@@ -24,6 +25,7 @@ def test_ten_runs_leave_nothing_behind(measured):
     assert runs[-1]["resident"] - runs[0]["resident"] < 10 * 2**20
 
 
+@pytest.mark.case("Life", "out of memory in sample")
 def test_nothing_is_held_after_running_out_of_memory(measured):
     """In an attention of the second step; the next run gives the same numbers as the one before."""
     assert measured["out of memory"]

@@ -72,10 +72,18 @@ def peak_gain(waveform: Tensor) -> float:
 
 @lru_cache(maxsize=1)
 def filterbank() -> np.ndarray:
-    """Mel filters [80, 513]. Computed once; the import is late because it takes a second."""
-    from transformers.audio_utils import mel_filter_bank
+    """Mel filters [80, 513], computed once. Raises as `mel_filters` does."""
+    return mel_filters(WINDOW, MEL_BINS, 0.0, MAX_FREQUENCY, norm="slaney", mel_scale="slaney")
 
-    filters = mel_filter_bank(
-        WINDOW // 2 + 1, MEL_BINS, 0.0, MAX_FREQUENCY, SAMPLE_RATE, norm="slaney", mel_scale="slaney"
-    )
-    return filters.T.astype(np.float32)
+
+def mel_filters(window: int, bins: int, lowest: float, highest: float, **kind: str | None) -> np.ndarray:
+    """Filters [bins, window // 2 + 1], float32, between two frequencies in Hz. The import is late because it takes a
+    second. Raises ``ImportError`` with a sentence where transformers is missing."""
+    try:
+        from transformers.audio_utils import mel_filter_bank
+    except ImportError as error:
+        raise ImportError(
+            f"the mel of a sound needs the package transformers ({error}): pip install transformers, with the Python "
+            "that runs this"
+        ) from error
+    return mel_filter_bank(window // 2 + 1, bins, lowest, highest, SAMPLE_RATE, **kind).T.astype(np.float32)

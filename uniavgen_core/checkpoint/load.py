@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from ..config import RELEASE, ModelConfig
 from ..model.joint import JointModel
@@ -21,6 +22,15 @@ from .reading import load_state_dict
 CONFIG_KEY = "uniavgen_config"
 
 Module = TypeVar("Module", bound=nn.Module)
+
+
+class WithoutFirstNumbers(TorchFunctionMode):
+    """Embeddings that are built without memory draw no random numbers: PyTorch would import its compiler for that,
+    which takes seconds, sets a variable of the environment and adds a warnings filter."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        return kwargs["tensor"] if function is nn.init.normal_ else function(*args, **kwargs)
 
 
 def config_of(metadata: Mapping[str, str]) -> ModelConfig:
@@ -52,7 +62,8 @@ def released(
 
 def expected_shapes(config: ModelConfig) -> dict[str, Shape]:
     """Name and shape of every tensor of the joint model, in its order, without memory for them."""
-    return shapes_of(JointModel(config, device="meta").state_dict())
+    with WithoutFirstNumbers():
+        return shapes_of(JointModel(config, device="meta").state_dict())
 
 
 def load_model(path: str | Path, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> JointModel:
@@ -82,7 +93,7 @@ def fill(
 
     ``tensors`` is emptied on the way, so that weights are not held twice while they are converted.
     """
-    with torch.device("meta"):
+    with torch.device("meta"), WithoutFirstNumbers():
         module = build()
     check_names(shapes_of(tensors), shapes_of(module.state_dict()), source)
     check_numbers(tensors, module.state_dict(), source)

@@ -33,7 +33,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from ..audio.mel import WINDOW, filterbank
+from ..audio.mel import WINDOW, filterbank, mel_filters
 from ..geometry import HOP_LENGTH, SAMPLE_RATE
 
 PUBLIC_HOP = 256
@@ -77,10 +77,5 @@ def between_frames(log_mel: Tensor) -> Tensor:
 
 @lru_cache(maxsize=1)
 def public_filters() -> Tensor:
-    """[100, 513]. The import is late because it takes a second."""
-    from transformers.audio_utils import mel_filter_bank
-
-    filters = mel_filter_bank(
-        WINDOW // 2 + 1, PUBLIC_BINS, 0.0, SAMPLE_RATE / 2, SAMPLE_RATE, norm=None, mel_scale="htk"
-    )
-    return torch.from_numpy(filters.T.astype("float32"))
+    """[100, 513]. Raises as `mel_filters` does."""
+    return torch.from_numpy(mel_filters(WINDOW, PUBLIC_BINS, 0.0, SAMPLE_RATE / 2, norm=None, mel_scale="htk"))
