@@ -15,7 +15,7 @@ PORTRAIT = Path(__file__).parents[1] / "assets" / "portrait.png"
 SIDE, FPS, SAMPLE_RATE = 256, 25, 16_000
 DARKEST = 0.4  # of the portrait's own brightness
 QUIETEST, RANGE = 20.8, 4.6  # log of the energy of 25 ms at an amplitude of 0.05, and how much more there is at 0.5
-LIGHT = 118.0  # of the brightest place in the middle of the portrait's face
+LIGHT = 160.0  # of the brightest place in the middle of the portrait's face
 
 
 def write_syncnet(path: Path) -> Path:
