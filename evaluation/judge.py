@@ -44,7 +44,7 @@ from .judging import (
 )
 from .judging.media import SOUND_RATE
 from .judging.services import address
-from .recording import Unmeasurable
+from .recording import Recording, Unmeasurable
 from .report import Column, Value
 
 FILE, APART, FRAMES = "file", "file+sound", "frames"
@@ -87,14 +87,17 @@ class Judge:
 
     def shown(self, clip: Clip) -> Media:
         """Raises `Unmeasurable`, ``ValueError`` or ``OSError`` if the clip is not whole, or has no sound to judge."""
-        recording = clip.read()
+        return self.media(clip.read(), clip.path)
+
+    def media(self, recording: Recording, path: Path) -> Media:
+        """path: of the recording's file, which the form "frames" does not read. Raises as `shown` does."""
         recording.sound_at(SOUND_RATE)
         if self.form == FRAMES:
             return of_frames(recording, self.fps or FPS)
-        mime = TYPES.get(clip.path.suffix.lower())
+        mime = TYPES.get(path.suffix.lower())
         if not mime:
-            raise Unmeasurable(f"services take no {clip.path.suffix} files: make it an MP4, or give --form {FRAMES}")
-        data = clip.path.read_bytes()
+            raise Unmeasurable(f"services take no {path.suffix} files: make it an MP4, or choose the form {FRAMES}")
+        data = path.read_bytes()
         if self.form == APART:
             return of_file_and_sound(data, mime, recording, self.fps)
         return of_file(data, mime, self.fps)
@@ -140,23 +143,25 @@ def main(options: argparse.Namespace) -> int:
     try:
         return measure.run(asked, options)
     except Stop as error:
-        raise ValueError(f"{error}\nwhat was judged before is kept") from error
+        raise ValueError(f"{error}\nwhat was judged before is kept: the same command goes on from there") from error
 
 
 def judge_of(options: argparse.Namespace) -> Judge:
     """Raises ``ValueError`` or ``OSError`` with a sentence for options that do not fit together."""
     if options.runs < 1 or not 0 < options.timeout <= LONGEST_TIMEOUT:
-        raise ValueError(f"--runs must be 1 or more, --timeout above 0 and up to {LONGEST_TIMEOUT} seconds")
+        raise ValueError(f"runs must be 1 or more, timeout above 0 and up to {LONGEST_TIMEOUT} seconds")
+    if not options.model.strip():
+        raise ValueError("there is no model: give its name at the service")
     kind, key = SERVICES[options.service], _key(options)
     if options.service == "openai" and not options.endpoint:
-        raise ValueError("--service openai needs --endpoint: the address of the service, as https://HOST/v1")
+        raise ValueError("openai needs an endpoint: the address of the service, as https://HOST/v1")
     told = {"endpoint": address(options.endpoint)} if options.endpoint else {}
     service = kind(options.model, key, **told)
     picked = options.form == FRAMES or service.picks_rate
     if options.fps is not None and not picked:
-        raise ValueError(f"--fps: here the service picks the pictures of a video; give --form {FRAMES} to pick them")
+        raise ValueError(f"fps: here the service picks the pictures of a video; choose the form {FRAMES} to pick them")
     if options.fps is not None and not 0 < options.fps <= FASTEST:
-        raise ValueError(f"--fps {options.fps:g} is not above 0 and up to {FASTEST:g}")
+        raise ValueError(f"fps {options.fps:g} is not above 0 and up to {FASTEST:g}")
     fps = (options.fps or FPS) if picked else None
     return Judge(service, _rubric(options.rubric), options.runs, options.form, fps, Patience(timeout=options.timeout))
 
@@ -165,12 +170,12 @@ def _key(options: argparse.Namespace) -> str:
     """Empty if there is none and none is needed. No message shows it, nor a name that may be it by mistake."""
     name = options.key_variable or ("GEMINI_API_KEY" if options.service == "gemini" else None)
     if name is None:
-        raise ValueError("--service openai needs --key-variable: the name of the environment variable with the key")
+        raise ValueError("openai needs a key variable: the name of the environment variable with the key")
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-        raise ValueError("--key-variable takes the name of an environment variable, not the key itself")
+        raise ValueError("a key variable is the name of an environment variable, not the key itself")
     key = os.environ.get(name, "").strip()
     if not key and options.send:
-        where = "that --key-variable names" if options.key_variable else name
+        where = "that was named" if options.key_variable else name
         raise ValueError(f"there is no key: put it into the environment variable {where}")
     if not key.isascii() or any(sign.isspace() or not sign.isprintable() for sign in key):
         raise ValueError("what the environment variable holds is no key: it has spaces, or signs beyond ASCII")
@@ -201,6 +206,16 @@ def plan(asked: Judge, clips: Sequence[Clip], ledger: Path) -> str:
             sizes.append(len(request(asked.shown(clip), asked.service, asked.rubric)))
         except (Unmeasurable, ValueError, OSError) as error:
             left_out.append(f"- {clip.name}: {error}")
+    lines = announced(asked, sizes, len(clips))
+    if len(fresh) < len(clips):
+        lines.append(f"{len(clips) - len(fresh)} of them were judged before, with the same settings, and are not sent.")
+    if left_out:
+        lines += [f"{len(left_out)} of them cannot be judged and are not sent:", *left_out]
+    return "\n".join(lines)
+
+
+def announced(asked: Judge, sizes: Sequence[int], clips: int) -> list[str]:
+    """Where requests of these sizes in bytes, one for each clip that can be judged, go and what they hold."""
     endpoint, runs, patience = urlsplit(asked.service.endpoint), asked.runs, asked.patience
     what = {
         FILE: "the whole video file with its sound",
@@ -209,7 +224,7 @@ def plan(asked: Judge, clips: Sequence[Clip], ledger: Path) -> str:
     }[asked.form]
     lines = [
         f"To {endpoint.scheme}://{endpoint.netloc}, model {asked.service.model}:",
-        f"{len(sizes)} of {len(clips)} clips, {runs} times each: {len(sizes) * runs} requests, "
+        f"{len(sizes)} of {clips} clips, {runs} times each: {len(sizes) * runs} requests, "
         f"{sum(sizes) * runs / 1e6:.2f} MB in all.",
         f"Each request holds {what}, and the rubric.",
         f"If one gets no usable answer it is sent again: up to {patience.tries} times as long as the service fails, "
@@ -217,8 +232,4 @@ def plan(asked: Judge, clips: Sequence[Clip], ledger: Path) -> str:
     ]
     if endpoint.scheme == "http" and endpoint.hostname not in AT_HOME:
         lines.append("It is http, not https: whoever is on the way can read the clips and the key.")
-    if len(fresh) < len(clips):
-        lines.append(f"{len(clips) - len(fresh)} of them were judged before, with the same settings, and are not sent.")
-    if left_out:
-        lines += [f"{len(left_out)} of them cannot be judged and are not sent:", *left_out]
-    return "\n".join(lines)
+    return lines

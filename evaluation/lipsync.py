@@ -15,6 +15,8 @@ import logging
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from tqdm import tqdm
+
 from . import features, measure
 from .clips import Clip, clips_of
 from .report import Column, Value
@@ -64,6 +66,17 @@ def _version(*packages: str) -> str:
     return "of unknown version"
 
 
+def fetched() -> Path:
+    """The published file, fetched under a bar."""
+    with tqdm(desc=network.NAME, unit="B", unit_scale=True, disable=None) as bar:
+
+        def watch(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        return network.fetch(watch=watch)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     measure.add_arguments(parser)
     place = parser.add_mutually_exclusive_group(required=True)
@@ -75,6 +88,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> int:
     clips_of(options)  # a wrong request fails before anything is fetched or read
     find, _ = detector.dlib_detector(), sound.library()
-    path = network.fetch() if options.fetch else options.weights
+    path = fetched() if options.fetch else options.weights
     syncnet = network.load(path, options.device)
     return measure.run(LipSync(syncnet, find, features.describe(path)), options)

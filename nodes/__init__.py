@@ -10,6 +10,8 @@ from .condition import UniAVGenConditions
 from .decode import UniAVGenVocosDecode
 from .encode import UniAVGenTextEncode
 from .files import register_folders
+from .judge import UniAVGenJudge
+from .lip_sync import UniAVGenLipSyncScore
 from .load import LoadUniAVGen
 from .long import UniAVGenLongSampler
 from .lora import UniAVGenLora
@@ -43,4 +45,6 @@ class UniAVGenExtension(ComfyExtension):
             UniAVGenMux,
             UniAVGenFaceMaskOverlay,
             UniAVGenMelPicture,
+            UniAVGenLipSyncScore,
+            UniAVGenJudge,
         ]

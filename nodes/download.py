@@ -8,9 +8,9 @@ import comfy.model_management
 import comfy.utils
 import folder_paths
 
-from ..uniavgen_core.hub import fetch, in_bytes, is_here, list_parts
+from ..uniavgen_core.hub import Watch, fetch, in_bytes, is_here, list_parts
 from ..uniavgen_core.parts import INDEX, PARTS, VOCODER_FOLDER, Part
-from .files import MODEL_FOLDERS, VOCODER_FOLDERS, find_vocoder, model_path, vocoder_path
+from .files import MODEL_FOLDERS, SYNCNET, SYNCNET_FOLDER, VOCODER_FOLDERS, find_vocoder, model_path, vocoder_path
 
 VOCODER = next(part for part in PARTS if part.sign.startswith(VOCODER_FOLDER))
 USUAL = [part for part in PARTS if part.usual]
@@ -53,13 +53,26 @@ def fetch_parts(parts: list[Part]) -> None:
     """Fetches parts into the host's first folder for each; the host's cancelling ends it."""
     listings = list_parts(parts, lambda name: folders(name)[0], {})
     files = [file for listing in listings for file in listing.files if not file.is_there()]
-    bar = comfy.utils.ProgressBar(sum(file.size for file in files))
+    fetch(files, shown())
+
+
+def published_syncnet() -> Path:
+    """The published SyncNet, fetched if it is not there. Raises ``OSError`` with a sentence."""
+    from ..evaluation.sync import network
+
+    found = folder_paths.get_full_path(SYNCNET_FOLDER, SYNCNET)
+    return Path(found) if found else network.fetch(folders(SYNCNET_FOLDER)[0] / SYNCNET, shown())
+
+
+def shown() -> Watch:
+    """Shows a download on the running node; the host's cancelling ends it."""
+    bar = comfy.utils.ProgressBar(1)
 
     def watch(done: int, total: int) -> None:
         comfy.model_management.throw_exception_if_processing_interrupted()
         bar.update_absolute(done, total)
 
-    fetch(files, watch)
+    return watch
 
 
 def folders(name: str) -> list[Path]:

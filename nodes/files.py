@@ -18,12 +18,14 @@ MODEL_FOLDERS = (OWN_FOLDER, "diffusion_models")
 VOCODER_FOLDERS = (OWN_FOLDER, "vocoders")
 VOCODER_CONFIGS = ("config.json", "config.yaml")
 VOCABULARY = "vocab.txt"
+SYNCNET_FOLDER, SYNCNET = "syncnet", "syncnet_v2.model"
+SYNCNET_ENDINGS = (".model", ".pth", ".pt")
 _SHARD = re.compile(r"-\d+-of-\d+(?=\.safetensors$)")
 
 
 def register_folders() -> None:
-    """Makes models/uniavgen and models/vocoders known to the host."""
-    for folder in VOCODER_FOLDERS:
+    """Makes models/uniavgen, models/vocoders and models/syncnet known to the host."""
+    for folder in (*VOCODER_FOLDERS, SYNCNET_FOLDER):
         folder_paths.add_model_folder_path(folder, os.path.join(folder_paths.models_dir, folder))
 
 
@@ -94,6 +96,23 @@ def find_vocoder(choice: str) -> Path | None:
     names = [os.path.join(choice, config) for config in VOCODER_CONFIGS]
     paths = (folder_paths.get_full_path(folder, name) for folder in VOCODER_FOLDERS for name in names)
     return next((Path(path).parent for path in paths if path and kind_of(Path(path).parent)), None)
+
+
+def syncnet_choices() -> list[str]:
+    """The published SyncNet's file, there or not, and all others in its folder that may be one."""
+    names = folder_paths.get_filename_list(SYNCNET_FOLDER)
+    return list(dict.fromkeys([SYNCNET, *(name for name in names if name.endswith(SYNCNET_ENDINGS))]))
+
+
+def syncnet_path(choice: str) -> Path:
+    """Where a choice lies. Raises ``ValueError`` if it does not."""
+    found = folder_paths.get_full_path(SYNCNET_FOLDER, choice)
+    if not found:
+        raise ValueError(
+            f"there is no {choice} in models/{SYNCNET_FOLDER}: choose {SYNCNET} and switch 'download' on, or put the "
+            "file there"
+        )
+    return Path(found)
 
 
 def released_vocabulary() -> Vocabulary:

@@ -9,7 +9,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 RECORD: dict[str, dict[str, Any]] = json.loads((ROOT / "tests/data/node_interface.json").read_text("utf-8"))
-OPEN = {"file", "lora", "folder", "sampler"}  # what these offer comes from folders or from the host
+OPEN = {"file", "lora", "folder", "sampler", "weights"}  # what these offer comes from folders or from the host
 
 
 def replaced() -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ import ast
 import json
 import re
 from functools import lru_cache
-from itertools import product
+from itertools import chain, product
 from typing import Any
 
 import pytest
@@ -75,7 +75,8 @@ def test_help_page_tells_everything(language, node):
 def sentences() -> str:
     """All texts in the code, one a line; what is put into them is a dot."""
     found = []
-    for path in (*ROOT.glob("nodes/*.py"), *ROOT.glob("uniavgen_core/**/*.py")):
+    files = (ROOT.glob(pattern) for pattern in ("nodes/*.py", "uniavgen_core/**/*.py", "evaluation/**/*.py"))
+    for path in chain.from_iterable(files):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.JoinedStr):
                 found.append("".join(part.value if isinstance(part, ast.Constant) else "." for part in node.values))

@@ -129,6 +129,19 @@ def test_the_code_is_clean_by_the_security_rules() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("path", sorted(CORE.rglob("*.py")), ids=lambda path: str(path.relative_to(CORE)))
+def test_the_core_reaches_for_nothing_beside_it(path: Path) -> None:
+    levels = {node.level for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)}
+    assert max(levels, default=0) <= len(path.relative_to(CORE).parts)
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("nodes/*.py")), ids=lambda path: path.stem)
+def test_nodes_load_the_measures_only_when_they_measure(path: Path) -> None:
+    body = ast.parse(path.read_text()).body
+    imported = {node.module or "" for node in body if isinstance(node, ast.ImportFrom) and node.level == 2}
+    assert not [name for name in imported if name.partition(".")[0] == "evaluation"]
+
+
 def test_the_root_imports_the_host_only_inside_the_entry_point() -> None:
     body = ast.parse((ROOT / "__init__.py").read_text()).body
     assert not [node for node in body if isinstance(node, ast.Import)]

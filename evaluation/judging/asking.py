@@ -72,7 +72,7 @@ async def ask(session: aiohttp.ClientSession, service: Service, body: bytes, pat
         except _Again as error:
             failure = error
         if failure.wait and failure.wait > LONGEST_WAIT:
-            raise Stop(f"{failure}; it asks to wait {failure.wait:.0f} s: the same command goes on from here later")
+            raise Stop(f"{failure}; it asks to wait {failure.wait:.0f} s: try again later")
         if attempt + 1 < patience.tries:
             await patience.sleep(FIRST_WAIT * 2**attempt if failure.wait is None else failure.wait)
     message = f"{failure}, {patience.tries} times in a row"
@@ -114,7 +114,7 @@ def _checked(reply: _Reply, service: Service) -> object:
     host = urlsplit(service.url).netloc
     if 300 <= status < 400:
         target = urlsplit(reply.headers.get("Location", "")).netloc or "an address of its own"
-        raise Stop(f"{host} sends requests on to {plain(target, 80)}: if you trust that, give it as --endpoint")
+        raise Stop(f"{host} sends requests on to {plain(target, 80)}: if you trust that, give it as the endpoint")
     if status != 200:
         raise _error(status, reply, content, f"{host} answers {status}{_told(reply, content, service.key)}")
     if content is None:
@@ -130,9 +130,9 @@ def _error(status: int, reply: _Reply, content: object, message: str) -> Excepti
     if status in (401, 403) or (status == 400 and "API_KEY_INVALID" in text):
         return Stop(f"{message}: check the key, and whether it may use the model")
     if status == 402 or (status == 429 and any(sign in text for sign in SPENT)):
-        return Stop(f"{message}: the quota is used up; with a new one the same command goes on from here")
+        return Stop(f"{message}: the quota is used up: try again with a new one")
     if status == 404:
-        return Stop(f"{message}: check --endpoint and --model")
+        return Stop(f"{message}: check endpoint and model")
     if status == 429:
         return _Again(f"{message} (rate limit)", _asked_wait(reply, content))
     if status in (408, 425) or status >= 500:

@@ -150,9 +150,9 @@ def address(endpoint: str) -> str:
     except ValueError:
         fit = False
     if not fit:
-        raise ValueError(f"--endpoint {endpoint}: give an address as https://HOST/v1")
+        raise ValueError(f"the endpoint {endpoint} is none: give an address as https://HOST/v1")
     if parts.username or parts.password or parts.query or parts.fragment:
-        raise ValueError("--endpoint takes scheme, host and path alone: the key belongs into an environment variable")
+        raise ValueError("an endpoint is scheme, host and path alone: the key belongs into an environment variable")
     return endpoint.rstrip("/").removesuffix("/chat/completions")
 
 

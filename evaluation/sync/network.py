@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+from collections.abc import Callable
+from http.client import HTTPException
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Protocol
+from urllib.request import urlopen
 
 from torch import Tensor, nn
+from torch.hub import get_dir
 
 from .. import features
 
@@ -15,6 +22,7 @@ SHA256 = "961e8696f888fce4f3f3a6c3d5b3267cf5b343100b238e79b2659bff2c605442"
 MEGABYTES = 55
 WHAT = f"{NAME}, which joonson/syncnet_python publishes at {URL}"
 POINT = 1024
+TIMEOUT, PIECE = 30.0, 1 << 18  # seconds without a byte; bytes read at once
 
 
 class Network(Protocol):
@@ -94,19 +102,31 @@ def load(path: Path, device: str = "cpu") -> SyncNet:
     return features.fill(SyncNet(), features.read_weights(path, WHAT), path, WHAT).to(device)
 
 
-def fetch() -> Path:
-    """The published file in PyTorch's cache, downloaded first if it is not there: whole and checked, or not at all.
+def fetch(path: Path | None = None, watch: Callable[[int, int], None] = lambda done, total: None) -> Path:
+    """The published file, downloaded first if it is not there: whole and checked, or not at all.
 
+    path: where it belongs (default: PyTorch's cache); watch: bytes done, bytes in all; what it raises ends the download
     Raises ``OSError`` with a sentence if it cannot be had.
     """
-    from torch.hub import download_url_to_file, get_dir
-
-    path = Path(get_dir()) / "checkpoints" / NAME
+    path = path or Path(get_dir()) / "checkpoints" / NAME
     if path.is_file():
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
+    digest, done = hashlib.sha256(), 0
     try:
-        download_url_to_file(URL, str(path), hash_prefix=SHA256)
-    except (OSError, RuntimeError) as error:
-        raise OSError(f"{URL} could not be fetched ({error}): fetch it otherwise, and give it as --weights") from error
+        with TemporaryDirectory(prefix=f".{NAME}-", dir=path.parent) as folder:
+            unfinished = Path(folder, "unfinished")
+            with urlopen(URL, timeout=TIMEOUT) as source, unfinished.open("wb") as file:
+                total = int(source.headers.get("Content-Length") or MEGABYTES * 1_000_000)
+                while part := source.read(PIECE):
+                    digest.update(part)
+                    done += file.write(part)
+                    watch(done, max(done, total))
+            if digest.hexdigest() != SHA256:
+                raise OSError("what came is not the published file, or not all of it")
+            os.replace(unfinished, path)
+    except (OSError, HTTPException) as error:
+        raise OSError(
+            f"{URL} could not be fetched ({error}): fetch it otherwise, and put it there as {path}"
+        ) from error
     return path

@@ -48,7 +48,7 @@ def test_a_rate_limit_for_ever_is_the_reason_of_the_clip(server: Server) -> None
         ({"error": {"details": [{"violations": [{"quotaId": "RequestsPerDayPerProject"}]}]}}, 429, {}, "quota"),
         ({"error": {"code": "insufficient_quota", "message": "You have run out."}}, 429, {}, "run out"),
         ({"error": {"code": 402, "message": "no credit"}}, 402, {}, "no credit"),
-        ({"error": {"message": "no such model"}}, 404, {}, "--model"),
+        ({"error": {"message": "no such model"}}, 404, {}, "check endpoint and model"),
         ({"error": "forbidden"}, 403, {}, "forbidden.*check the key"),
         ({"error": {"message": "Invalid", "details": [{"reason": "API_KEY_INVALID"}]}}, 400, {}, "check the key"),
     ],

@@ -268,6 +268,24 @@ def test_fetching_is_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.Mon
     assert network.fetch() == path
 
 
+@pytest.mark.case("Disk and network", "the download of SyncNet is cancelled")
+def test_fetching_tells_how_far_it_is_and_can_be_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, target, told = tmp_path / "source", tmp_path / "models" / network.NAME, []
+    source.write_bytes(b"published" * 100_000)
+    monkeypatch.setattr(network, "URL", source.as_uri())
+    monkeypatch.setattr(network, "SHA256", hashlib.sha256(source.read_bytes()).hexdigest())
+
+    def cancel(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        network.fetch(target, cancel)
+    assert not list(target.parent.iterdir())
+    assert network.fetch(target, lambda *step: told.append(step)) == target
+    assert [path.name for path in target.parent.iterdir()] == [network.NAME]
+    assert told[-1] == (900_000, 900_000) and [done for done, _ in told] == sorted({done for done, _ in told})
+
+
 @pytest.mark.case("Media", "no face")
 def test_clips_without_a_number() -> None:
     recording = talking()
