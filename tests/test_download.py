@@ -178,6 +178,7 @@ def test_ctrl_c_and_a_second_download_of_the_same_file(hub: Hub, models: Path, s
     assert not list(models.rglob(STAGING))
 
 
+@pytest.mark.case("Files", "missing shard")
 def test_a_shard_that_went_missing_makes_the_part_incomplete(fetched, models: Path) -> None:
     model = PARTS[0]
     folder = models / model.folder

@@ -142,6 +142,7 @@ def test_a_disk_that_is_full_after_all(fetched, hub: Hub, models: Path) -> None:
     assert (models / "uniavgen" / SHARD).read_bytes() == hub.files[BUNDLE][SHARD]
 
 
+@pytest.mark.case("Files", "read-only output")
 @pytest.mark.skipif(sys.platform == "win32", reason="its sentence is of another system")
 def test_a_folder_that_cannot_be_written(fetched, models: Path) -> None:
     models.write_text("a file where the folder should be")
@@ -150,6 +151,7 @@ def test_a_folder_that_cannot_be_written(fetched, models: Path) -> None:
     assert f"error: nothing can be written to {models / 'uniavgen'} (Not a directory): check its rights" in said
 
 
+@pytest.mark.case("Files", "`../` or absolute paths in an index")
 def test_a_layout_that_changed(fetched, hub: Hub, models: Path) -> None:
     del hub.files[BUNDLE][VOCODER]
     code, said = fetched()

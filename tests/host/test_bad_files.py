@@ -60,37 +60,30 @@ def written(content: bytes) -> Callable[[Path], object]:
     return lambda path: path.write_bytes(content)
 
 
-def case(sentence: str, make: Callable[[Path], object], named: str, file: str = "bad.safetensors") -> Any:
-    return pytest.param(make, sentence, file, marks=pytest.mark.case("Files", named), id=named)
+def case(sentence: str, make: Callable[[Path], object], name: str, file: str = "bad.safetensors") -> Any:
+    return pytest.param(make, sentence, file, id=name)
 
 
-SPECIAL = "special or dangling-link paths"
 INDEX = "part.safetensors.index.json"
 twice = safetensors_bytes(f'{{"a": {ENTRY}, "a": {ENTRY}}}', bytes(4))
 holed = safetensors_bytes({"a": floats(0, 4), "b": floats(8, 12)}, bytes(12))
 CASES = [
-    case("bad.safetensors is truncated: it should have ", cut, "truncated weights (file and size named)"),
-    case("bad.safetensors is a Git-LFS pointer", written(POINTER), "Git-LFS pointer in place of weights"),
-    case("bad.safetensors is a web page", written(PAGE), "HTML page in place of weights"),
-    case("bad.safetensors is empty: download it again", written(b""), "empty file"),
-    case("the tensor b leaves a hole before it", written(holed), "overlapping or holed offsets"),
-    case("a stands there twice", written(twice), "duplicate header keys"),
-    case("holds numbers that are NaN or infinite in head.head.bias", spoilt, "NaN or infinite weights"),
-    case("missing (1): head.head.bias; surplus (1): head", lacking, "missing, surplus, misshapen tensors (listed)"),
-    case("num_layers must be a whole number from 1", huge, "model configuration that claims to be huge"),
-    case("bad.safetensors is a PyTorch pickle", lambda path: torch.save({}, path), "pickle payload (never executed)"),
-    case("needs part-00009-of", index({"a": "part-00009-of-00009.safetensors"}), "missing shard", INDEX),
-    case("outside of its own folder", index({"a": "../w.safetensors"}), "`../` or absolute paths in an index", INDEX),
+    case("bad.safetensors is truncated: it should have ", cut, "truncated"),
+    case("bad.safetensors is a Git-LFS pointer", written(POINTER), "pointer"),
+    case("bad.safetensors is a web page", written(PAGE), "page"),
+    case("bad.safetensors is empty: download it again", written(b""), "empty"),
+    case("the tensor b leaves a hole before it", written(holed), "hole"),
+    case("a stands there twice", written(twice), "twice"),
+    case("holds numbers that are NaN or infinite in head.head.bias", spoilt, "NaN"),
+    case("missing (1): head.head.bias; surplus (1): head", lacking, "names"),
+    case("num_layers must be a whole number from 1", huge, "huge"),
+    case("bad.safetensors is a PyTorch pickle", lambda path: torch.save({}, path), "pickle"),
+    case("needs part-00009-of", index({"a": "part-00009-of-00009.safetensors"}), "shard", INDEX),
+    case("outside of its own folder", index({"a": "../w.safetensors"}), "outside", INDEX),
 ]
 if sys.platform != "win32":
     CASES += [
-        pytest.param(
-            lambda path, kind=kind: make_special(kind, path),
-            sentence,
-            "bad.safetensors",
-            marks=pytest.mark.case("Files", SPECIAL),
-            id=kind,
-        )
+        case(sentence, lambda path, kind=kind: make_special(kind, path), kind)
         for kind, sentence in (
             ("pipe", "bad.safetensors is a pipe, a socket or a device"),
             ("device", "bad.safetensors is a pipe, a socket or a device"),
@@ -118,6 +111,19 @@ def model_file(server: Server):
         (folder / name).unlink()
 
 
+@pytest.mark.case("Files", "truncated weights (file and size named)")
+@pytest.mark.case("Files", "Git-LFS pointer in place of weights")
+@pytest.mark.case("Files", "HTML page in place of weights")
+@pytest.mark.case("Files", "empty file")
+@pytest.mark.case("Files", "overlapping or holed offsets")
+@pytest.mark.case("Files", "duplicate header keys")
+@pytest.mark.case("Files", "NaN or infinite weights")
+@pytest.mark.case("Files", "missing, surplus, misshapen tensors (listed)")
+@pytest.mark.case("Files", "model configuration that claims to be huge")
+@pytest.mark.case("Files", "pickle payload (never executed)")
+@pytest.mark.case("Files", "missing shard")
+@pytest.mark.case("Files", "`../` or absolute paths in an index")
+@pytest.mark.case("Files", "special or dangling-link paths")
 @pytest.mark.parametrize(("make", "sentence", "file"), CASES)
 def test_a_bad_file_is_refused_on_its_node(server, workflow, model_file, make, sentence, file) -> None:
     make(model_file / file)
@@ -131,27 +137,33 @@ LORA = {
     "blocks.0.ffn.0.lora_up.weight": torch.ones(TINY.video.ffn_dim, 4),
 }
 LORAS = [
-    case("bad.safetensors is a Git-LFS pointer", written(POINTER), "Git-LFS pointer in place of weights"),
-    case("bad.safetensors is empty", written(b""), "empty file"),
-    case("leaves a hole before it", written(holed), "overlapping or holed offsets"),
+    case("bad.safetensors is a Git-LFS pointer", written(POINTER), "pointer"),
+    case("bad.safetensors is empty", written(b""), "empty"),
+    case("leaves a hole before it", written(holed), "hole"),
     case(
         "bad.safetensors holds numbers that are NaN or infinite in blocks.0.ffn.0.lora_up.weight",
         lambda path: save_file({**LORA, "blocks.0.ffn.0.lora_up.weight": torch.full((320, 4), torch.inf)}, path),
-        "NaN or infinite weights",
+        "NaN",
     ),
     case(
         "the LoRA does not fit this model",
         lambda path: save_file({**LORA, "blocks.0.ffn.0.lora_up.weight": torch.ones(3, 4)}, path),
-        "missing, surplus, misshapen tensors (listed)",
+        "names",
     ),
     case(
         "It was made for another one",
         lambda path: save_file({"lora_te_text_model_encoder.lora_up.weight": torch.ones(3, 4)}, path),
-        "another model's file (named)",
+        "another",
     ),
 ]
 
 
+@pytest.mark.case("Files", "Git-LFS pointer in place of weights")
+@pytest.mark.case("Files", "empty file")
+@pytest.mark.case("Files", "overlapping or holed offsets")
+@pytest.mark.case("Files", "NaN or infinite weights")
+@pytest.mark.case("Files", "missing, surplus, misshapen tensors (listed)")
+@pytest.mark.case("Files", "another model's file (named)")
 @pytest.mark.parametrize(("make", "sentence", "file"), LORAS)
 def test_a_bad_lora_is_refused_on_its_node(server, workflow, make, sentence, file) -> None:
     folder = server.base / "models" / "loras"
