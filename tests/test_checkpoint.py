@@ -73,6 +73,10 @@ def test_reads_shards_by_index_and_by_folder(tmp_path):
         assert metadata["kept"] == "yes" and "total_size" not in metadata
 
 
+@pytest.mark.case("Files", "truncated weights (file and size named)")
+@pytest.mark.case("Files", "empty file")
+@pytest.mark.case("Files", "HTML page in place of weights")
+@pytest.mark.case("Files", "Git-LFS pointer in place of weights")
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
@@ -97,6 +101,7 @@ def test_what_is_not_weights_is_refused_by_name(tmp_path, content, sentence):
     assert sentence in message and message.startswith("model.safetensors ")
 
 
+@pytest.mark.case("Files", "pickle payload (never executed)")
 @pytest.mark.parametrize("suffix", [".pth", ".ckpt", ".bin"])
 def test_a_pickle_is_never_opened(tmp_path, suffix, monkeypatch):
     path = tmp_path / f"model{suffix}"
@@ -105,6 +110,7 @@ def test_a_pickle_is_never_opened(tmp_path, suffix, monkeypatch):
     assert "pickle" in refusal(path)
 
 
+@pytest.mark.case("Files", "truncated weights (file and size named)")
 def test_a_truncated_file_says_both_sizes(tmp_path):
     path, data = tmp_path / "w.safetensors", save(TENSORS)
     path.write_bytes(data[:-5])
@@ -128,6 +134,7 @@ def test_paths_and_folders_without_one_answer(tmp_path):
 
 
 @pytest.mark.case("Disk and network", "names of shards that lead elsewhere")
+@pytest.mark.case("Files", "`../` or absolute paths in an index")
 @pytest.mark.parametrize("where", ["/w.safetensors", "../w.safetensors", "a/../../w", "C:\\w", "C:w", "..\\w", "", 3])
 def test_an_index_stays_in_its_folder(tmp_path, where):
     index = shard(tmp_path, index={"a": where})
@@ -146,6 +153,7 @@ def test_shards_may_be_links_as_in_the_cache_of_the_hub(tmp_path):
     assert "needs one.safetensors, which is not in" in refusal(index)
 
 
+@pytest.mark.case("Files", "missing shard")
 def test_faulty_indices(tmp_path):
     index = shard(tmp_path, index={"a": "one.safetensors", "d": "three.safetensors"}, one={"a": TENSORS["a"]})
     message = refusal(index)
@@ -166,6 +174,7 @@ def test_faulty_indices(tmp_path):
         assert sentence in refusal(index)
 
 
+@pytest.mark.case("Files", "missing, surplus, misshapen tensors (listed)")
 def test_names_and_shapes_are_listed():
     expected = {"same": (2,), "missing.weight": (1,), "shape": (3, 4)}
     check_names({"same": (2,), "missing.weight": [1], "shape": (3, 4)}, expected, "x")
@@ -207,6 +216,7 @@ def test_loads_a_model_ready_for_inference(tmp_path, dtype):
     assert "audio_padding" in dict(model.named_parameters())
 
 
+@pytest.mark.case("Files", "missing, surplus, misshapen tensors (listed)")
 def test_a_model_with_other_tensors_is_refused(tmp_path):
     weights = small_weights()
     weights["head.head.extra"] = weights.pop("head.head.bias")

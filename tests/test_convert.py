@@ -152,6 +152,7 @@ def test_no_more_than_a_few_pieces_are_in_memory(tmp_path, monkeypatch):
     assert 0 < most[0] <= 2 * 4 * 1024  # the piece before may live until the next has arrived
 
 
+@pytest.mark.case("Files", "NaN or infinite weights")
 def test_nothing_is_left_of_what_failed(source, tmp_path, monkeypatch):
     weights = load_file(source / "one.safetensors")
     name = next(iter(weights))
@@ -188,6 +189,7 @@ def test_a_full_disk_is_seen_before(source, tmp_path, monkeypatch):
     assert files(tmp_path) == ["take"]
 
 
+@pytest.mark.case("Files", "another model's file (named)")
 def test_what_is_not_converted(source, tmp_path):
     out = tmp_path / "out.safetensors"
     assert "must end in .safetensors" in refusal(source, tmp_path / "out.bin")

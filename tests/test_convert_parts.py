@@ -88,6 +88,7 @@ def test_the_vae_keeps_its_names(bundle, tmp_path):
     assert "is not run in fp8: choose bf16" in refusal(source, target, "fp8")
 
 
+@pytest.mark.case("Files", "pickle payload (never executed)")
 def test_a_pickle_is_read_for_its_tensors_only(tmp_path):
     class Harmful:
         def __reduce__(self):
@@ -110,6 +111,7 @@ def test_a_pickle_is_read_for_its_tensors_only(tmp_path):
     assert files(tmp_path) == ["empty.pth", "harm.pth", "list.pth", "old.pth", "page.pth", "short.pth"]
 
 
+@pytest.mark.case("Files", "missing, surplus, misshapen tensors (listed)")
 def test_parts_that_are_not_whole(bundle, tmp_path):
     source, target = bundle / "models_t5_umt5-xxl-enc-bf16.pth", tmp_path / "out.safetensors"
     named = bundle / "google" / "umt5-xxl" / "spiece.model"

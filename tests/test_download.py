@@ -210,6 +210,7 @@ def test_downloads_that_start_together(hub: Hub, models: Path) -> None:
         shutil.rmtree(models)
 
 
+@pytest.mark.case("Files", "missing shard")
 def test_a_shard_that_went_missing_makes_the_part_incomplete(fetched, models: Path) -> None:
     model = PARTS[0]
     folder = models / model.folder

@@ -225,6 +225,7 @@ def test_a_link_is_replaced_and_not_written_through(fetched, models: Path, tmp_p
     assert other.read_bytes() == b"mine"
 
 
+@pytest.mark.case("Files", "read-only output")
 @pytest.mark.skipif(sys.platform == "win32", reason="its sentence is of another system")
 def test_a_folder_that_cannot_be_written(fetched, models: Path) -> None:
     models.write_text("a file where the folder should be")
@@ -233,6 +234,7 @@ def test_a_folder_that_cannot_be_written(fetched, models: Path) -> None:
     assert f"error: nothing can be written to {models / 'uniavgen'} (Not a directory): check its rights" in said
 
 
+@pytest.mark.case("Files", "`../` or absolute paths in an index")
 def test_a_layout_that_changed(fetched, hub: Hub, models: Path) -> None:
     del hub.files[BUNDLE][VOCODER]
     code, said = fetched()

@@ -81,6 +81,7 @@ def release() -> dict[str, tuple[int, ...]]:
     return expected_shapes(RELEASE)
 
 
+@pytest.mark.case("Files", "another model's file (named)")
 @pytest.mark.parametrize("name", OTHERS)
 def test_another_model_is_called_by_its_name(name, release):
     with pytest.raises(CheckpointError) as error:
@@ -161,6 +162,7 @@ def test_quantised_layers_bring_their_own_tensors():
     )
 
 
+@pytest.mark.case("Files", "missing, surplus, misshapen tensors (listed)")
 @pytest.mark.parametrize(
     ("added", "removed", "sentence"),
     [

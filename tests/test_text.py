@@ -113,6 +113,9 @@ def test_vocabulary_files_keep_their_spaces(tmp_path: Path, end: str, last: bool
     assert Vocabulary.from_file(path).entries == tuple(entries)
 
 
+@pytest.mark.case("Files", "empty file")
+@pytest.mark.case("Files", "HTML page in place of weights")
+@pytest.mark.case("Files", "Git-LFS pointer in place of weights")
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [

@@ -36,6 +36,7 @@ def test_a_file_stands_for_its_folder_and_nothing_is_asked_of_the_network(bigvga
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
+@pytest.mark.case("Files", "another model's file (named)")
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
@@ -53,6 +54,7 @@ def test_bigvgan_that_does_not_fit(bigvgan_folder, tmp_path, changes, sentence):
         load_vocoder(copied(bigvgan_folder, tmp_path / "model", **changes))
 
 
+@pytest.mark.case("Files", "pickle payload (never executed)")
 def test_bigvgan_as_pickle_is_refused_unread(bigvgan_folder, bigvgan_model, tmp_path):
     folder = copied(bigvgan_folder, tmp_path / "model")
     (folder / "model.safetensors").unlink()
@@ -61,6 +63,7 @@ def test_bigvgan_as_pickle_is_refused_unread(bigvgan_folder, bigvgan_model, tmp_
         load_vocoder(folder)
 
 
+@pytest.mark.case("Files", "truncated weights (file and size named)")
 def test_damaged_bigvgan(bigvgan_folder, tmp_path):
     folder = copied(bigvgan_folder, tmp_path / "model")
     data = (folder / "model.safetensors").read_bytes()
@@ -69,6 +72,7 @@ def test_damaged_bigvgan(bigvgan_folder, tmp_path):
         load_vocoder(folder)
 
 
+@pytest.mark.case("Files", "another model's file (named)")
 @pytest.mark.parametrize(
     ("config", "sentence"),
     [
@@ -100,6 +104,8 @@ class Malice:
         return (pytest.fail, ("the pickle ran",))
 
 
+@pytest.mark.case("Files", "missing, surplus, misshapen tensors (listed)")
+@pytest.mark.case("Files", "pickle payload (never executed)")
 def test_vocos_weights_are_tensors_only(tmp_path, own_config):
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(own_config))
     with pytest.raises(CheckpointError, match=r"neither a \.safetensors file nor pytorch_model.bin"):

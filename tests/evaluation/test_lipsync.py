@@ -228,6 +228,7 @@ class Payload:
         return Path.touch, (self.mark,)
 
 
+@pytest.mark.case("Files", "pickle payload (never executed)")
 def test_a_program_in_a_file_of_weights_is_not_run(tmp_path: Path) -> None:
     mark, path = tmp_path / "ran", tmp_path / "evil.model"
     torch.save({"netfcaud.0.weight": Payload(mark)}, path)
@@ -239,6 +240,7 @@ def test_a_program_in_a_file_of_weights_is_not_run(tmp_path: Path) -> None:
     assert not mark.exists()
 
 
+@pytest.mark.case("Files", "another model's file (named)")
 def test_other_files_are_named(weights: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.model"
     values = torch.load(weights, weights_only=True)

@@ -112,6 +112,10 @@ def test_plain_latent_in_the_hosts_own_sampler(server, workflow):
         server.run(graph)
 
 
+@pytest.mark.case("Files", "missing shard")
+@pytest.mark.case("Files", "missing, surplus, misshapen tensors (listed)")
+@pytest.mark.case("Files", "Git-LFS pointer in place of weights")
+@pytest.mark.case("Files", "truncated weights (file and size named)")
 def test_weight_files(server, workflow):
     """A whole file gives a MODEL and sentences in the place of the other parts; a broken one says what is wrong."""
     folder = server.base / "models" / "uniavgen"

@@ -46,6 +46,7 @@ def test_no_key_is_silently_without_effect(measured):
     assert measured["loha"] == measured["untrained"] == measured["faint"] == []
 
 
+@pytest.mark.case("Files", "missing, surplus, misshapen tensors (listed)")
 @pytest.mark.parametrize(
     ("what", "words"),
     [
