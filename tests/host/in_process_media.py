@@ -66,7 +66,7 @@ class Trial:
         return self.bench.node("TextEncode", **{**inputs, **values})
 
     def conditions(self, texts: Any = None, **given: Any) -> tuple[Any, ...]:
-        small = {"frames": 5, "width": 64, "height": 64}
+        small = {"frames": 5, "width": 64, "height": 64, "reference_image": self.bench.given["reference_image"][:, :64]}
         return self.bench.conditions(texts or self.texts, **{**small, **given})
 
     def refused(self, name: str, run: Callable[[], Any]) -> None:
@@ -124,7 +124,7 @@ def hear(trial: Trial) -> None:
     }.items():
         _, _, latent = trial.warned(f"told {name}", lambda a=audio: trial.conditions(driving_audio=a))
         tokens = latent["samples"].unbind()[1]
-        trial.found[f"tokens {name}"] = [list(tokens.shape), bool(torch.equal(tokens, silence[..., :31]))]
+        trial.found[f"tokens {name}"] = [list(tokens.shape), bool(torch.allclose(tokens, silence[..., :31], atol=1e-4))]
     trial.warned(
         "told slow voice", lambda: trial.conditions(trial.voiced, reference_voice=sound(torch.rand(1, 1, 480_000)))
     )
