@@ -65,7 +65,7 @@ def inputs(server) -> Path:
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def workflow() -> Callable[..., dict[str, Any]]:
     """Builds the joint workflow, small and with inputs changed: ``workflow({"sampler.steps": 4})``."""
 
@@ -79,7 +79,7 @@ def workflow() -> Callable[..., dict[str, Any]]:
     return build
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def clip(workflow) -> Callable[..., dict[str, Any]]:
     """Builds the small joint workflow with the checksum of what it makes, and with what is to happen in one of its
     stages (see `faults`). The host takes nothing of it from its cache but what is loaded."""

@@ -19,7 +19,7 @@ import torch
 STAGES = {
     "load": ("uniavgen_core.tiny.load", "load_part", 2),
     "encode": ("uniavgen_core.tiny.vae", "TinyVAE.encode", 1),
-    "sample": ("uniavgen_core.model.blocks", "Block.forward", 30),  # 12 a pass
+    "sample": ("uniavgen_core.model.blocks", "Block.forward", 20),  # 12 a pass
     "decode": ("uniavgen_core.tiny.vae", "TinyVAE.draw", 2),
     "sound": ("uniavgen_core.tiny.vocoder", "TinyVocoder.decode", 1),
     "mux": ("uniavgen_core.video.mux", "_frame", 3),
