@@ -65,18 +65,18 @@ def kill_in_the_middle(mux: Any) -> None:
 
 
 def main(folder: str, pack: str, output: str, *how: str) -> dict[str, Any]:
-    sys.path.insert(1, str(ROOT / "tests"))
+    sys.path.insert(0, str(ROOT / "tests"))
     from shut import shut
 
+    sys.path.pop(0)
     tried = shut()
     _, name = load_host(folder, pack)
     import folder_paths
 
     import nodes
 
-    assert asyncio.run(
-        nodes.load_custom_node(str(Path(folder, "comfy_extras", "nodes_video.py")), set(), "comfy_extras")
-    )
+    saving = str(Path(folder, "comfy_extras", "nodes_video.py"))
+    assert asyncio.run(nodes.load_custom_node(saving, module_parent="comfy_extras"))
     given = Path(output).with_name("given")
     given.mkdir(exist_ok=True)
     shutil.copy(ROOT / "assets" / "portrait.png", given / "example.png")
