@@ -43,7 +43,8 @@ def whole_or_nothing(path: Path) -> Iterator[Path]:
                 f"the disk of {path} is full: make room, or choose another folder; nothing was written"
             ) from error
         if error.errno and (error.filename is None or str(error.filename).endswith(".unfinished")):
-            raise OSError(error.errno, error.strerror, str(path)) from error
+            advice = "check the rights of its folder, or choose another folder"
+            raise OSError(error.errno, f"{error.strerror}: {advice}", str(path)) from error
         raise
     finally:
         if unfinished:

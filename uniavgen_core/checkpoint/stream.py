@@ -118,29 +118,21 @@ def write(
 
     groups: those of the widest number format come first in the file, so that each begins where its format may
     written: is told the bytes of each piece
-    Raises ``CheckpointError``, before anything is written if the disk is too full, also where it cannot be written.
+    Raises ``CheckpointError``, before anything is written, if the disk is too full, ``OSError`` as `whole_or_nothing`.
     """
     groups = sorted(groups, key=lambda group: -group.alignment)
     text, end = header_of({name: layout for group in groups for name, layout in group.layouts.items()}, metadata)
-    try:
-        with whole_or_nothing(target) as unfinished, unfinished.open("wb") as file:
-            check_space(target, len(text) + end)
-            file.write(text)
-            for group in groups:
-                for piece in group.pieces:
-                    file.write(piece.contiguous().reshape(-1).view(torch.uint8).numpy())
-                    written(piece.nbytes)
-            if file.tell() != len(text) + end:
-                raise AssertionError("the tensors are not as long as their layouts say")
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        if not error.errno:  # a full disk, told in a sentence
-            raise
-        raise CheckpointError(
-            f"{target} cannot be written ({error.strerror}): check the rights of its folder and the disk, or choose "
-            "another folder"
-        ) from error
+    with whole_or_nothing(target) as unfinished, unfinished.open("wb") as file:
+        check_space(target, len(text) + end)
+        file.write(text)
+        for group in groups:
+            for piece in group.pieces:
+                file.write(piece.contiguous().reshape(-1).view(torch.uint8).numpy())
+                written(piece.nbytes)
+        if file.tell() != len(text) + end:
+            raise AssertionError("the tensors are not as long as their layouts say")
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def header_of(layouts: Mapping[str, Layout], metadata: dict[str, str]) -> tuple[bytes, int]:
