@@ -15,7 +15,7 @@ PORTRAIT = Path(__file__).parents[1] / "assets" / "portrait.png"
 SIDE, FPS, SAMPLE_RATE = 256, 25, 16_000
 DARKEST = 0.4  # of the portrait's own brightness
 QUIETEST, RANGE = 20.8, 4.6  # log of the energy of 25 ms at an amplitude of 0.05, and how much more there is at 0.5
-LIGHT = 160.0  # of the brightest place in the middle of the portrait's face
+LIGHT = 150.0  # of the middle of the portrait's face; a little less, as the pools keep the loudest of the sound
 
 
 def write_syncnet(path: Path) -> Path:
@@ -49,7 +49,7 @@ def middle(weight: torch.Tensor) -> torch.Tensor:
 def write_talking(path: Path, late: int = 0, frames: int = 40, face: bool = True) -> Path:
     """A portrait whose brightness goes with the loudness of a hiss, but that it comes so many pictures after it."""
     random = np.random.default_rng(0)
-    level = np.interp(np.arange(frames + 40) / 4, np.arange(frames + 40), random.uniform(0, 1, frames + 40))
+    level = np.interp(np.arange(frames + 40) / 1.5, np.arange(frames + 40), random.uniform(0, 1, frames + 40))
     seen, heard = level[20 - late :][:frames], level[20:][:frames]
     portrait = np.array(Image.open(PORTRAIT).convert("RGB").resize((SIDE, SIDE))) if face else np.full((64, 64, 3), 90)
     pictures = [np.round(portrait * (DARKEST + (1 - DARKEST) * each)).astype(np.uint8) for each in seen]

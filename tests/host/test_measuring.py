@@ -119,11 +119,11 @@ def scored(clip: str, taken_apart: bool = False, weights: str = "known.model") -
     return graph("score", node("UniAVGenLipSyncScore", weights=weights, download=False), clip, taken_apart)
 
 
-def judged(clip: str, service: Service | None = None, taken_apart: bool = False, **changes: Any) -> dict[str, Any]:
+def judged(clip: str, at: Service | None = None, taken_apart: bool = False, **changes: Any) -> dict[str, Any]:
     asked = {
         "service": "openai",
         "model": "a-model",
-        "endpoint": service.url if service else "https://judge.invalid/v1",
+        "endpoint": at.url if at else "https://judge.invalid/v1",
     }
     asked |= {"key_variable": "UNIAVGEN_JUDGE_KEY", "runs": 3, "form": "file", "send": True}
     return graph("judge", node("UniAVGenJudge", **{**asked, **changes}), clip, taken_apart)
