@@ -207,7 +207,7 @@ def test_every_file_s_sound_lasts_exactly_as_long(
             pictures, sound = container.streams.video[0], container.streams.audio[0]
             assert sound.duration * sound.time_base == Fraction(sound_samples(frames, fps, rate), rate)
             assert [frame.pts * frame.time_base for frame in container.decode(pictures)] == [
-                i / fps for i in range(frames)
+                Fraction(i) / fps for i in range(frames)
             ]
             container.seek(0)
             decoded = sum(frame.samples for frame in container.decode(sound))
