@@ -24,3 +24,8 @@ def present() -> list[str]:
     """Recorded nodes that were not replaced."""
     gone = {entry["old_node_id"] for entry in replaced()}
     return [node for node in RECORD if node not in gone]
+
+
+def named_inputs(info: dict[str, Any]) -> dict[str, Any]:
+    """The inputs that a user sees in what the host tells of a node; nodes at the end of a graph have hidden ones."""
+    return {name: spec for group, inputs in info["input"].items() if group != "hidden" for name, spec in inputs.items()}

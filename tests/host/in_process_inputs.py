@@ -62,6 +62,7 @@ def good_inputs(bench: Bench) -> dict[str, dict[str, Any]]:
     images, next_images = (bench.vae.decode(x["samples"].unbind()[0])[0] for x in (latent, later))
     vocoder = bench.node("Load", file="tiny (built in)", weight_dtype="fp32")[3]
     (heard,) = bench.node("VocosDecode", latent=latent, vocoder=vocoder)
+    asked = {"service": "gemini", "model": "any", "endpoint": "", "key_variable": "", "form": "frames", "send": False}
     guided = {"model": bench.model, "positive": bench.positive, "negative": bench.negative}
     return {
         "TextEncode": {**said, "transcript": ""},
@@ -83,6 +84,7 @@ def good_inputs(bench: Bench) -> dict[str, dict[str, Any]]:
         "FaceMaskOverlay": {"images": images, "mask": mask, "strength": 0.5},
         "MelPicture": {"latent": latent, "speech": "Hello."},
         "Lora": {"model": bench.model, "lora": "small.safetensors", "strength": 1.0, "unknown_keys": "refuse"},
+        "Judge": {**asked, "video": video, "runs": 2},
     }
 
 

@@ -259,11 +259,12 @@ def read(trial: Trial) -> None:
 
 
 def main() -> None:
-    nodes, pack = load_host(*sys.argv[1:3])
+    *places, files = sys.argv[1:]
+    nodes, pack = load_host(*places)
     import torch
 
     with torch.inference_mode():
-        trial = Trial(Bench(nodes, pack), Path(sys.argv[3]))
+        trial = Trial(Bench(nodes, pack), Path(files))
         for part in (hear, see, watch, join, read):
             part(trial)
         video, audio, _ = trial.bench.joint()  # the host goes on working

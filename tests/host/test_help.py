@@ -7,7 +7,7 @@ import urllib.request
 
 import pytest
 from host.hosts import ROOT
-from interface import OPEN, present
+from interface import OPEN, named_inputs, present
 
 SEARCHED = {"lip sync", "talking head", "dub", "voice clone", "A2V", "V2A", "long video", "spectrogram", "对口型"}
 
@@ -18,7 +18,7 @@ def test_english_words_are_those_of_the_schema(server, node):
     words = server.get("/i18n")["en"]["nodeDefs"][node]
     assert words["display_name"] == info["display_name"]
     assert words["description"] == info["description"]
-    inputs = {name: spec for group in info["input"].values() for name, spec in group.items()}
+    inputs = named_inputs(info)
     for name, (kind, options) in inputs.items():
         choices = {"options": {c: c for c in options["options"]}} if kind == "COMBO" and name not in OPEN else {}
         assert words["inputs"][name] == {"name": name, "tooltip": options["tooltip"], **choices}

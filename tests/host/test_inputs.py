@@ -33,7 +33,7 @@ def test_nothing_is_left_out(measured):
     assert tried == of_kind(measured, "FLOAT", "INT")
     assert {(node, name) for node, name, *_ in measured["foreign"]} == of_kind(measured, *FOREIGN)
     takes = {node for node, kinds in measured["schema"].items() if set(kinds.values()) - {"COMBO", "STRING", "BOOLEAN"}}
-    assert {key.split()[0] for key in measured["twice"]} == takes
+    assert {key.split()[0] for key in measured["twice"]} == takes - {"LipSyncScore"}  # it needs SyncNet: test_measuring
 
 
 @pytest.mark.case("Parameters", "NaN or infinity in a float")

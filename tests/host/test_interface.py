@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 from host.hosts import Host, run_inside
 from host.test_workflows import to_api, widget_names
-from interface import RECORD, ROOT, present
+from interface import RECORD, ROOT, named_inputs, present
 
 FIRST = ROOT / "tests/data/first_workflow"
 
 
 def described(info: dict[str, Any]) -> dict[str, Any]:
-    inputs = {name: spec for group in info["input"].values() for name, spec in group.items()}
+    inputs = named_inputs(info)
     return {
         "inputs": {name: kind for name, (kind, _) in inputs.items()},
         "optional": list(info["input"].get("optional", {})),
