@@ -177,7 +177,7 @@ def test_a_clip_without_sound(lips: Server, clip: str, reason: str, taken_apart:
 
 @pytest.mark.case("Files", "a file that is no SyncNet")
 def test_another_file_than_syncnets(lips: Server):
-    with pytest.raises(Failed, match=r"broken\.model is no file of weights, or holds more than weights: give syncnet"):
+    with pytest.raises(Failed, match=r"broken\.model is a Git-LFS pointer, not the file itself: download syncnet"):
         lips.run(scored("late.mp4", weights="broken.model"))
     with pytest.raises(Refused, match=r"there is no gone\.model in models/syncnet"):
         lips.submit(scored("late.mp4", weights="gone.model"))
