@@ -249,7 +249,8 @@ def load_raft(path: Path, device: str) -> Callable[[Tensor, Tensor], Tensor]:
     from torchvision.models.optical_flow import raft_large
 
     what = "raft_large_C_T_V1-22a6c225.pth, which torchvision publishes"
-    network = fill(raft_large(weights=None), read_weights(path, what), path, what).to(device)
+    weights = read_weights(path, what)
+    network = fill(raft_large(weights=None), weights, path, what).to(device)
 
     def flow(first: Tensor, second: Tensor) -> Tensor:
         height, width = first.shape[-2:]
@@ -273,7 +274,8 @@ def load_musiq(path: Path, device: str) -> Network:
     from torchvision.transforms.functional import resize
 
     what = "musiq_spaq_ckpt-358bb6af.pth, which pyiqa publishes"
-    network = fill(MUSIQ(pretrained=False), read_weights(path, what), path, what).to(device)
+    weights = read_weights(path, what)
+    network = fill(MUSIQ(pretrained=False), weights, path, what).to(device)
 
     def quality(picture: Tensor) -> Tensor:
         longer = max(picture.shape[-2:])

@@ -97,9 +97,8 @@ def load(path: Path, device: str = "cpu") -> SyncNet:
 
     Nothing of the file is run. Raises ``ValueError`` or ``OSError`` with a sentence for another file.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}: give {WHAT}")
-    return features.fill(SyncNet(), features.read_weights(path, WHAT), path, WHAT).to(device)
+    weights = features.read_weights(path, WHAT)
+    return features.fill(SyncNet(), weights, path, WHAT).to(device)
 
 
 def fetch(path: Path | None = None, watch: Callable[[int, int], None] = lambda done, total: None) -> Path:
