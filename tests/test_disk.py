@@ -95,14 +95,6 @@ mux._copied_packets = killed
     ),
 }
 COUNTS = {"convert": tensors(WEIGHTS), "joint": 5, "dub": 9}
-EVERY_COMMAND = pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param("convert", marks=pytest.mark.case("Disk and network", "kill -9 while weights are converted")),
-        pytest.param("joint", marks=pytest.mark.case("Disk and network", "kill -9 while a clip is written")),
-        pytest.param("dub", marks=pytest.mark.case("Disk and network", "kill -9 while a dubbed clip is written")),
-    ],
-)
 
 
 def unfinished(folder: Path) -> list[Path]:
@@ -110,7 +102,14 @@ def unfinished(folder: Path) -> list[Path]:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is of other systems")
-@EVERY_COMMAND
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("convert", marks=pytest.mark.case("Disk and network", "kill -9 while weights are converted")),
+        pytest.param("joint", marks=pytest.mark.case("Disk and network", "kill -9 while a clip is written")),
+        pytest.param("dub", marks=pytest.mark.case("Disk and network", "kill -9 while a dubbed clip is written")),
+    ],
+)
 def test_kill_9_leaves_the_older_file_and_the_same_command_clears_up(tmp_path: Path, name: str) -> None:
     """The killed one leaves half a file, under a hidden name: that is the harm. The next one removes it."""
     file, words, count, killing = COMMANDS[name]
