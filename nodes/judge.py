@@ -16,7 +16,7 @@ from comfy_execution.graph_utils import ExecutionBlocker
 
 from .adapter_recording import file_for, recording_of, told_why
 from .adapter_video import open_video
-from .checks import verdict
+from .checks import check_number, verdict
 from .notices import says_what_it_notices, tell_state
 from .search import searched_as
 
@@ -24,6 +24,7 @@ SERVICES = ("gemini", "openai")
 FILE, APART, FRAMES = "file", "file+sound", "frames"
 GOOGLES, OWN = "GEMINI_API_KEY", "UNIAVGEN_"  # names of environment variables: of one, and how others begin
 TIMEOUT = 180.0  # seconds for a request
+MOST_RUNS = 20
 LOOKS = 0.1  # seconds until it is seen again whether the run is cancelled
 
 
@@ -66,7 +67,7 @@ class UniAVGenJudge(io.ComfyNode):
                     "runs",
                     default=3,
                     min=1,
-                    max=20,
+                    max=MOST_RUNS,
                     tooltip="Independent requests, whose mean counts. Each holds the whole clip and may cost money.",
                 ),
                 io.Combo.Input(
@@ -149,6 +150,7 @@ def judge_of(service: str, model: str, endpoint: str, key_variable: str, runs: i
     from ..evaluation import judge
 
     model, endpoint, variable = model.strip(), endpoint.strip(), key_variable.strip()
+    check_number("runs", runs, 1, MOST_RUNS)
     for name, value, known in (("service", service, SERVICES), ("form", form, (FILE, APART, FRAMES))):
         if value not in known:
             raise ValueError(f"there is no {name} {value!r}: choose {', '.join(known)}")
