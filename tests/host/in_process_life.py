@@ -77,6 +77,8 @@ def compare_attentions(bench: Bench) -> dict[str, float]:
 
 def main(folder: str, pack: str, vocoders: str, *hidden: str) -> dict[str, Any]:
     import_host(folder)
+    import server  # noqa: F401 (which the host has before any pack)
+
     sys.meta_path.insert(0, Hidden(list(hidden)))
     before = state()
     nodes, name = load_pack(pack)

@@ -248,7 +248,7 @@ REFUSED = [
         {"service": "gemini", "endpoint": "", "key_variable": ""},
         "there is no key: put it into the environment variable",
     ),
-    ({"runs": 0}, "runs must be 1 or more"),
+    ({"runs": 0}, "runs must be a number from 1 to 20"),
     ({"service": "another"}, "there is no service 'another': choose gemini, openai"),
     ({"form": "whole"}, "there is no form 'whole': choose file, file+sound, frames"),
     pytest.param(

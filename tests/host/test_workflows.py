@@ -6,6 +6,7 @@ import json
 
 import pytest
 from host.hosts import ROOT
+from interface import named_inputs
 
 NAMES = sorted(path.stem for path in (ROOT / "workflows").glob("*.json"))
 NOTES = ("Note", "MarkdownNote")
@@ -108,11 +109,12 @@ def test_every_input_of_the_pack_is_explained(server):
         "UniAVGenMux",
         "UniAVGenFaceMaskOverlay",
         "UniAVGenMelPicture",
+        "UniAVGenLipSyncScore",
+        "UniAVGenJudge",
     }
     for name, node in nodes.items():
         assert node["category"] == "UniAVGen"
         assert node["description"]
-        for inputs in node["input"].values():
-            for key, spec in inputs.items():
-                assert len(spec) > 1 and spec[1].get("tooltip"), f"{name}.{key}"
+        for key, spec in named_inputs(node).items():
+            assert len(spec) > 1 and spec[1].get("tooltip"), f"{name}.{key}"
         assert all(node["output_tooltips"])
