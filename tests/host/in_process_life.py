@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import suppress
 from importlib.abc import MetaPathFinder
 from typing import Any
 
@@ -87,7 +88,11 @@ def main(folder: str, pack: str, vocoders: str, *hidden: str) -> dict[str, Any]:
         "changed by import": changed(before),
     }
     import torch
+    from tqdm import tqdm
 
+    with suppress(ModuleNotFoundError):
+        import jieba  # noqa: F401 (loads pkg_resources, which adds a finder and a filter)
+    tqdm(range(1)).close()  # which starts its monitor
     with torch.inference_mode():
         before = state()
         bench = Bench(nodes, name)
