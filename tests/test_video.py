@@ -211,7 +211,22 @@ def test_every_file_s_sound_lasts_exactly_as_long(
             ]
             container.seek(0)
             decoded = sum(frame.samples for frame in container.decode(sound))
-    assert decoded == sound_samples(frames, fps, rate)
+    shortest = mux.AAC_FRAME // 2  # less is filled up when it is decoded: FFmpeg would give nothing at all
+    samples = sound_samples(frames, fps, rate)
+    assert decoded == (samples if samples > shortest else mux.AAC_FRAME)
+
+
+@pytest.mark.parametrize("samples", [67, 400, 512])
+def test_a_sound_of_one_short_picture_is_heard(tmp_path: Path, samples: int) -> None:
+    sound = 0.3 * torch.sin(torch.arange(samples) * 0.2)[None]
+    path = write_mp4(
+        tmp_path / "a.mp4", Clip(torch.full((1, 32, 32, 3), 0.5), sound, Fraction(24_000, samples), 24_000)
+    )
+    with av.open(str(path)) as container:
+        track = container.streams.audio[0]
+        assert track.duration * track.time_base == Fraction(samples, 24_000)
+        decoded = np.concatenate([frame.to_ndarray() for frame in container.decode(track)], axis=1)
+    assert np.abs(decoded[0, :samples] - sound[0].numpy()).mean() < 0.05
 
 
 def test_fit_sound() -> None:

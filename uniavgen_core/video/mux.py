@@ -309,8 +309,9 @@ def _sound_packets(stream: av.AudioStream, waveform: Tensor) -> Iterator[av.Pack
 
     AAC comes in frames of 1024 samples, and players do not cut the last one. So the silence that fills the frames up
     goes in front, before time 0, where the container's edit list cuts it off together with the encoder's delay.
+    Of a sound below half a frame (one picture at 60 a second) FFmpeg would give nothing then: it is filled up behind.
     """
-    lead_in = -waveform.shape[1] % AAC_FRAME
+    lead_in = -waveform.shape[1] % AAC_FRAME if waveform.shape[1] > AAC_FRAME // 2 else 0
     numbers = pad(full_scale(waveform.detach().float()).cpu(), (lead_in, 0)).numpy()  # [C, whole AAC frames]
     for start in range(0, numbers.shape[1], AAC_FRAME):
         check_interruption()
