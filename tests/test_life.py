@@ -170,7 +170,12 @@ def test_without_flash_attention(undisturbed, tmp_path, monkeypatch):
 def without(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
     """Takes a package away."""
     filterbank.cache_clear()
-    yield lambda package: monkeypatch.setitem(sys.modules, package, None)
+
+    def remove(package: str) -> None:
+        for name in [package, *(name for name in sys.modules if name.startswith(f"{package}."))]:
+            monkeypatch.setitem(sys.modules, name, None)
+
+    yield remove
     filterbank.cache_clear()
 
 
