@@ -1,8 +1,8 @@
 """A real front end in a real browser, on every ComfyUI that is found; what is missing is said at the end of the run.
 
 With UNIAVGEN_SCREENSHOTS = a folder the workflows run as they are and the screenshots are kept there; else they run
-small, and the screenshots go to pytest's temporary folder. CHROMIUM_PATH: the browser, if it is not in PATH. They run
-only where UNIAVGEN_BROWSER is set.
+small, and the screenshots go to pytest's temporary folder. CHROMIUM_PATH: the browser, if it is not in PATH.
+UNIAVGEN_BROWSER=0 leaves them out.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ GIVEN = {"audio.wav": "speech.wav", "voice.wav": "voice.wav", "video.mp4": "clip
 def find_browser() -> tuple[str, list[str]]:
     """The browser's path, and what is missing to use it."""
     problems = []
-    if not os.environ.get("UNIAVGEN_BROWSER"):
-        problems.append("they take some minutes: set UNIAVGEN_BROWSER=1 to run them")
+    if os.environ.get("UNIAVGEN_BROWSER") == "0":
+        problems.append("UNIAVGEN_BROWSER=0 leaves them out")
     try:
         import playwright.sync_api  # noqa: F401
     except ImportError:
