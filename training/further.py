@@ -16,6 +16,7 @@ from uniavgen_core.tiny.load import VOCABULARY, WEIGHTS
 from . import model
 from .data import Dataset, make_data, make_sounds
 from .loop import Loop, rank
+from .measures.subject import shipped
 from .pack import pack_model
 from .tiny import in_processes
 
@@ -52,12 +53,10 @@ def main(options: argparse.Namespace) -> None:
 
 def learn(options: argparse.Namespace) -> None:
     """Trains from the shipped weights and writes the files."""
-    folder, bundle = options.folder, load_tiny()
-    parts = {"model": bundle.model, "captions": bundle.caption_encoder}
-    begun = {f"{name}.{key}": weight for name, part in parts.items() for key, weight in part.state_dict().items()}
+    folder = options.folder
     learner = model.train(
         Loop(folder, every=250, device=options.device),
-        begun,
+        shipped(),
         Dataset(folder / "clips"),
         Dataset(folder / "sounds"),
         Vocabulary.from_file(VOCABULARY),

@@ -30,7 +30,8 @@ from .measures.numbers import Bench, Ledger
 from .measures.pictures import draw, draw_mel
 from .measures.reader import Reader, load_reader, quality
 from .measures.scores import Rows
-from .measures.subject import averaged, in_training
+from .measures.subject import averaged, in_training, shipped
+from .measures.subject import variant as of_variant
 from .measures.tables import (
     FACE,
     FOLLOWS,
@@ -109,20 +110,23 @@ def measured_guidance(order: Order, bench: Bench) -> Iterator[Table]:
 
 
 def measured_ablations(order: Order, reader: Reader) -> Iterator[Table]:
-    """Each variant, trained from the training's audio branch in a folder of its own, sampled without guidance."""
-    if order.folder is None or order.data is None:
-        raise ValueError(
-            "ablations are trained on clips: give the training's --folder, and --data if they lie elsewhere"
-        )
+    """Each variant, trained in a folder of its own on clips of the length measured, sampled without guidance.
+
+    Begins with the audio branch of the training in ``order.folder``, else with both branches of the shipped model;
+    what passes between them begins anew.
+    """
+    if order.data is None:
+        raise ValueError("ablations are trained on clips: give --data, a folder of them, or a training's --folder")
     clips, vocabulary = Dataset(order.data), Vocabulary.from_file(VOCABULARY)
-    begun = audio_branch(averaged(order.folder / "sound.pt"))
+    begun = audio_branch(shipped() if order.folder is None else averaged(order.folder / "sound.pt"))
     how = replace(order.plan, guidance=settings(())["none"])
     tasks = dict.fromkeys(task for task, _ in ABLATED)
     rows = {}
     for name, variant in VARIANTS.items():
-        folder = folder_of(order.output / f"ablations-{order.budget}", name)
-        train(Loop(folder), begun, clips, clips, vocabulary, stages(order.budget, variant.mask), variant.config)
-        bundle = in_training(order.folder, folder, variant.config)
+        folder = folder_of(order.output / f"ablations-{order.budget}-{order.plan.frames}", name)
+        lessons = stages(order.budget, variant.mask, order.plan.frames)
+        train(Loop(folder), begun, clips, clips, vocabulary, lessons, variant.config)
+        bundle = of_variant(folder, variant.config, order.folder)
         bench = Bench(bundle, reader, Ledger(folder / "clips.jsonl"))
         rows[name] = {task: bench.rows(task, how, order.clips, order.seeds, name) for task in tasks}
     for question, (chosen, others) in QUESTIONS.items():

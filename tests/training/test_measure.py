@@ -19,14 +19,14 @@ from training.measures import ablations, numbers, reader, scores, tables
 from training.measures.guidance import settings
 from training.measures.numbers import Bench, Ledger
 from training.measures.pictures import draw, draw_mel, strip
-from training.measures.subject import fingerprint, in_training
+from training.measures.subject import fingerprint, in_training, shipped, variant
 from training.measures.tasks import Made, Plan, Task, make, material, unseen_clip
-from training.model import STAGES, Learner
+from training.model import STAGES, Learner, audio_branch
 from uniavgen_core.bundle import Bundle
 from uniavgen_core.pipeline import generate
 from uniavgen_core.sampling import Mode, timesteps
 from uniavgen_core.text.vocabulary import Vocabulary
-from uniavgen_core.tiny.config import GUIDANCE, NAME, SHORT_SIDE
+from uniavgen_core.tiny.config import GUIDANCE, NAME, SHORT_SIDE, TINY
 from uniavgen_core.tiny.load import VOCABULARY, load_part
 from uniavgen_core.tiny.vae import TinyVAE
 from uniavgen_core.tiny.vocoder import TinyVocoder
@@ -250,14 +250,14 @@ def test_guidance_acts_where_it_says(name: str, early: Mode, late: Mode) -> None
 
 
 def test_a_small_budget_has_every_stage() -> None:
-    assert [stage.steps for stage in ablations.stages(2, (0.1, 0.0))] == [1, 2]
-    stages = ablations.stages(1200, (0.1, 0.0))
+    assert [stage.steps for stage in ablations.stages(2, (0.1, 0.0), 33)] == [1, 2]
+    stages = ablations.stages(1200, (0.1, 0.0), 33)
     assert [stage.steps for stage in stages] == [round(1200 * stage.steps / STAGES[-1].steps) for stage in STAGES]
     assert stages[0].mask[0] == pytest.approx(0.1) and stages[0].mask[1] == pytest.approx(stages[1].mask[0])
     assert stages[1].mask[1] == pytest.approx(0)
-    assert ablations.stages(1200, (0.1, 0.1))[1].mask == pytest.approx((0.1, 0.1))
+    assert ablations.stages(1200, (0.1, 0.1), 33)[1].mask == pytest.approx((0.1, 0.1))
     with pytest.raises(ValueError, match="budget"):
-        ablations.stages(1, (0.1, 0.0))
+        ablations.stages(1, (0.1, 0.0), 33)
 
 
 def test_every_variant_differs_and_is_asked_for() -> None:
@@ -318,6 +318,11 @@ def test_a_training_is_measured_as_it_stands(tmp_path: Path, bundle: Bundle, lis
     assert torch.equal(found.vae.head.weight, parts["vae"].head.weight)
     assert fingerprint(found, listener) == fingerprint(in_training(tmp_path), listener)
     assert fingerprint(found, listener) != fingerprint(bundle, listener)
+    with_its_own = variant(tmp_path, TINY, tmp_path)
+    assert torch.equal(with_its_own.vae.head.weight, found.vae.head.weight)
+    shown = variant(tmp_path, TINY)
+    assert torch.equal(shown.vae.head.weight, load_part("vae", TinyVAE).head.weight)
+    assert all(torch.equal(a, b) for a, b in zip(shown.model.parameters(), learner.model.parameters(), strict=True))
     (tmp_path / "model.pt").unlink()
     with pytest.raises(ValueError, match=r"no .*model\.pt.*training model"):
         in_training(tmp_path)
@@ -337,7 +342,13 @@ def test_the_command_refuses_with_a_sentence(words: list[str], sentence: str, ca
     assert sentence in capsys.readouterr().err
 
 
-def test_ablations_need_a_training(tmp_path: Path) -> None:
+def test_variants_begin_with_branches_that_do_not_meet() -> None:
+    learner, begun = Learner(), audio_branch(shipped())
+    assert not any("a2v_" in name or "v2a_" in name for name in begun)
+    assert {name for name in learner.state_dict() if "a2v_" not in name and "v2a_" not in name} == set(begun)
+
+
+def test_ablations_need_clips(tmp_path: Path) -> None:
     order = measure.Order(None, None, tmp_path, 1, (0,), Plan(), (), 3)
-    with pytest.raises(ValueError, match="--folder"):
+    with pytest.raises(ValueError, match="--data"):
         next(measure.measured_ablations(order, None))

@@ -55,8 +55,8 @@ QUESTIONS = {
 }
 
 
-def stages(budget: int, mask: tuple[float, float], pattern: Sequence[Stage] = STAGES) -> tuple[Stage, ...]:
-    """The training's stages in so many steps in all, with the mask loss falling evenly.
+def stages(budget: int, mask: tuple[float, float], frames: int, pattern: Sequence[Stage] = STAGES) -> tuple[Stage, ...]:
+    """The training's stages in so many steps in all, on clips of one length, with the mask loss falling evenly.
 
     Raises ``ValueError`` if there are fewer steps than stages.
     """
@@ -71,7 +71,7 @@ def stages(budget: int, mask: tuple[float, float], pattern: Sequence[Stage] = ST
         return mask[0] + (mask[1] - mask[0]) * step / budget
 
     return tuple(
-        replace(stage, steps=end, mask=(weight(start), weight(end)))
+        replace(stage, steps=end, lengths={frames: 1.0}, mask=(weight(start), weight(end)))
         for stage, start, end in zip(pattern, [0, *ends], ends, strict=False)
     )
 

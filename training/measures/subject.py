@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ from uniavgen_core.checkpoint import fill, load_state_dict
 from uniavgen_core.config import ModelConfig
 from uniavgen_core.model import JointModel
 from uniavgen_core.text.vocabulary import Vocabulary
+from uniavgen_core.tiny import load_tiny
 from uniavgen_core.tiny.caption_encoder import TinyCaptionEncoder
 from uniavgen_core.tiny.config import GUIDANCE, NAME, SHORT_SIDE, TINY
 from uniavgen_core.tiny.load import VOCABULARY, load_part
@@ -22,21 +24,15 @@ from uniavgen_core.tiny.vocoder import TinyVocoder
 from .reader import Reader
 
 
-def in_training(folder: Path, model_folder: Path | None = None, config: ModelConfig = TINY) -> Bundle:
+def in_training(folder: Path) -> Bundle:
     """The averaged weights of a training; the vocoder is the shipped one if the folder has no vocoder.safetensors.
 
-    model_folder: where model.pt is, if not beside vae.pt; config: of that model
     Raises ``ValueError`` if a part is missing, ``CheckpointError`` if one does not fit.
     """
-    states = {"vae": folder / "vae.pt", "model": (model_folder or folder) / "model.pt"}
-    for name, path in states.items():
-        if not path.exists():
-            raise ValueError(f"there is no {path}: train it first with `python -m training {name}`")
     vocoder = folder / "vocoder.safetensors"
     return Bundle(
-        model=fill(lambda: JointModel(config), averaged(states["model"], "model."), "model.pt"),
-        caption_encoder=fill(TinyCaptionEncoder, averaged(states["model"], "captions."), "model.pt"),
-        vae=fill(TinyVAE, averaged(states["vae"]), "vae.pt"),
+        **_joint(folder, TINY),
+        vae=_vae(folder),
         vocoder=fill(TinyVocoder, load_state_dict(vocoder)[0], vocoder.name, dtype=torch.float32)
         if vocoder.exists()
         else load_part("vocoder", TinyVocoder),
@@ -45,6 +41,41 @@ def in_training(folder: Path, model_folder: Path | None = None, config: ModelCon
         name=NAME,
         guidance=GUIDANCE,
     )
+
+
+def variant(folder: Path, config: ModelConfig, training: Path | None = None) -> Bundle:
+    """The averaged joint model in a folder with the shipped parts, and the VAE of a training that has its own.
+
+    Raises as `in_training`.
+    """
+    whole = replace(load_tiny(), **_joint(folder, config))
+    return whole if training is None else replace(whole, vae=_vae(training))
+
+
+def shipped() -> dict[str, Tensor]:
+    """The weights of the model that is shipped, as a `Learner` names them."""
+    whole = load_tiny()
+    parts = {"model": whole.model, "captions": whole.caption_encoder}
+    return {f"{name}.{key}": weight for name, part in parts.items() for key, weight in part.state_dict().items()}
+
+
+def _joint(folder: Path, config: ModelConfig) -> dict[str, nn.Module]:
+    state = _state(folder, "model")
+    return {
+        "model": fill(lambda: JointModel(config), averaged(state, "model."), "model.pt"),
+        "caption_encoder": fill(TinyCaptionEncoder, averaged(state, "captions."), "model.pt"),
+    }
+
+
+def _vae(folder: Path) -> TinyVAE:
+    return fill(TinyVAE, averaged(_state(folder, "vae")), "vae.pt")
+
+
+def _state(folder: Path, name: str) -> Path:
+    path = folder / f"{name}.pt"
+    if not path.exists():
+        raise ValueError(f"there is no {path}: train it first with `python -m training {name}`")
+    return path
 
 
 def averaged(path: Path, part: str = "") -> dict[str, Tensor]:
