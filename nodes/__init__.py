@@ -19,6 +19,7 @@ from .mux import UniAVGenMux
 from .preview import UniAVGenFaceMaskOverlay, UniAVGenMelPicture
 from .replaced import register_replaced
 from .sample import UniAVGenGuider, UniAVGenJointSampler, UniAVGenSchedule
+from .switches import register_switches
 from .vocoder import LoadUniAVGenVocoder
 
 
@@ -31,7 +32,7 @@ class UniAVGenExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         register_folders()
         ask_before_going_on(comfy.model_management.throw_exception_if_processing_interrupted)
-        return [
+        nodes = [
             LoadUniAVGen,
             UniAVGenLora,
             LoadUniAVGenVocoder,
@@ -48,3 +49,5 @@ class UniAVGenExtension(ComfyExtension):
             UniAVGenLipSyncScore,
             UniAVGenJudge,
         ]
+        register_switches(nodes)
+        return nodes

@@ -53,7 +53,7 @@ class FromFile:
 
     @property
     def count(self) -> int:
-        return len(resample_times(self.footage.times, self.footage.duration))
+        return len(self.footage.on_screen)
 
     def frames(self, height: int, width: int) -> Frames:
         return FootageFrames(self.footage, height, width)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..uniavgen_core.config import RELEASE
 from ..uniavgen_core.geometry import (
+    MAX_FRAMES,
     RELEASE_SHORT_SIDE,
     SPATIAL_STRIDE,
     TRAINED_FRAMES,
@@ -66,7 +67,7 @@ class UniAVGenConditions(io.ComfyNode):
                     "frames",
                     default=TRAINED_FRAMES,
                     min=1,
-                    max=16385,
+                    max=MAX_FRAMES,
                     step=4,
                     tooltip="Frames at 16 a second, 4n + 1. The model was trained on 81 (5 seconds); longer clips "
                     "are for 'UniAVGen Long Sampler'. Of a continuation, with the part that is continued.",

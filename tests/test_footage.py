@@ -12,7 +12,15 @@ import torch
 from media import MILLISECOND, SMALL, cut_off, grey, index_of, tone, turn, write_playlist, write_sound, write_video
 from PIL import Image
 
-from uniavgen_core.video.footage import Footage, fit_frames, frames_for_model, read_footage, resample_times
+from uniavgen_core.pipeline import Material, clip_length
+from uniavgen_core.video.footage import (
+    Footage,
+    FootageFrames,
+    fit_frames,
+    frames_for_model,
+    read_footage,
+    resample_times,
+)
 from uniavgen_core.video.picture import fit_picture
 
 FILM, NTSC = Fraction(24_000, 1001), Fraction(30_000, 1001)
@@ -241,6 +249,19 @@ def test_playlists_are_not_followed(tmp_path: Path, kind: str, name: str) -> Non
             assert sum(1 for _ in container.decode(video=0)) == 16
     with pytest.raises(ValueError, match=f"{name} cannot be read as video.*not a playlist"):
         read_footage(path)
+
+
+@pytest.mark.case("Media", "a gap of hours between two pictures")
+def test_a_gap_of_hours_is_refused_and_one_of_minutes_is_no_clip(tmp_path: Path) -> None:
+    for hours in (10, 1):
+        times = [*(Fraction(i, 16) for i in range(8)), Fraction(hours * 3600)]
+        write_video(tmp_path / f"{hours}.mkv", [grey(i) for i in range(9)], times=times)
+    with pytest.raises(ValueError, match=r"10\.mkv last 10\.0 hours, 2 at most can be read: cut out what is needed"):
+        read_footage(tmp_path / "10.mkv")
+    footage = read_footage(tmp_path / "1.mkv")
+    assert footage.on_screen is footage.on_screen and len(footage.on_screen) == pytest.approx(3600 * 16, abs=2)
+    with pytest.raises(ValueError, match="the footage lasts 3600 s, a clip can last 1024 s at most: cut it into parts"):
+        clip_length(Material(footage=FootageFrames(footage, 32, 64)), None)
 
 
 @pytest.mark.case("Media", "sound only where pictures are needed")

@@ -93,6 +93,7 @@ REFUSED = {
     "no samples": ("drive", lambda f: voice(f, "a.wav", np.zeros((1, 0), np.float32)), "has not a single sample"),
     "NaN": ("drive", lambda f: voice(f, "a.wav", BROKEN), "a.wav holds samples that are NaN or infinite"),
     "gigapixel": ("joint", lambda f: sized(f / "a.png", 40_000, 30_000), "has more than 67 million pixels"),
+    "larger": ("joint", lambda f: sized(f / "a.png", 13_000, 13_000), "make it smaller .13000 x 13000"),
     "large": (
         "joint",
         lambda f: sized(f / "a.png", 9000, 9000),
@@ -110,6 +111,7 @@ REFUSED = {
 @pytest.mark.case("Media", "a file with zero samples")
 @pytest.mark.case("Media", "numbers that are NaN")
 @pytest.mark.case("Media", "gigapixel pictures")
+@pytest.mark.filterwarnings("error::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("name", REFUSED)
 def test_files_are_refused_before_weights_are_loaded(tmp_path: Path, monkeypatch, capsys, name: str) -> None:
     monkeypatch.setattr(tiny, "load_tiny", lambda *_: pytest.fail("weights were loaded"))

@@ -130,9 +130,10 @@ def test_the_skipped_layer_follows_the_depth() -> None:
 @pytest.mark.parametrize(
     "values, sentence",
     [
-        ({"scale_video": math.nan}, "scale_video must be a finite number, not nan"),
-        ({"scale_audio": math.inf}, "scale_audio must be a finite number, not inf"),
-        ({"end": math.nan}, "end must be a finite number"),
+        ({"scale_video": math.nan}, "scale of the video must be a finite number, not nan"),
+        ({"scale_audio": math.inf}, "scale of the sound must be a finite number, not inf"),
+        ({"end": math.nan}, "end of the guided interval must be a finite number"),
+        ({"scale_audio": 1e6}, "scale of the sound must be from -1000 to 1000"),
         ({"start": 0.6, "end": 0.5}, "start not above end"),
         ({"end": 1.5}, "end at most 1"),
         ({"start": 0.5, "end": 1.0, "unit": Unit.TIME}, "end not above start"),
@@ -141,6 +142,13 @@ def test_the_skipped_layer_follows_the_depth() -> None:
 def test_guidance_refuses(values: dict, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         Guidance(**values)
+
+
+def test_another_word_for_a_choice_is_told_which_there_are() -> None:
+    with pytest.raises(ValueError, match=r"^unit must be steps or t, not 'foo'$"):
+        Unit("foo")
+    with pytest.raises(ValueError, match=r"^outside must be plain or none, not None$"):
+        Outside(None)
 
 
 @pytest.mark.case("Parameters", "0 steps")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import wave
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import torch
 from media import cut_off, grey, tone, write_playlist, write_sound, write_video
 from safetensors.torch import load_file
 
+import uniavgen_core.audio.sound as sound_module
 from uniavgen_core.audio.mel import denormalize, log_mel, normalize, peak_normalize
 from uniavgen_core.audio.sound import Sound, driving_tokens, read_sound, to_model_sound, voice_tokens, writable
 from uniavgen_core.geometry import SAMPLE_RATE
@@ -235,6 +237,7 @@ def test_whole_numbers_are_scaled_by_their_range(dtype: torch.dtype) -> None:
         pytest.param(
             torch.zeros(1, 5), 1_000_000, "is not usable", marks=pytest.mark.case("Media", "odd sample rates")
         ),
+        pytest.param(torch.zeros(1, 5), 1, "1 Hz is not usable", marks=pytest.mark.case("Media", "odd sample rates")),
         (torch.zeros(1, 5), 44_100.5, "is not usable"),
         (torch.zeros(1, 5, dtype=torch.bool), 24_000, "bool numbers"),
         (torch.zeros(1, 5, dtype=torch.complex64), 24_000, "complex64 numbers"),
@@ -303,3 +306,24 @@ def test_a_sound_that_a_file_cannot_hold_becomes_one_it_can() -> None:
     odd = writable(Sound(torch.full((3, 3780), 0.25), 37_800), (44_100, 48_000))
     assert (odd.sample_rate, odd.waveform.shape) == (48_000, (1, 4800))
     torch.testing.assert_close(odd.waveform[:, 500:-500], torch.full((1, 3800), 0.25), atol=1e-4, rtol=0)
+
+
+@pytest.mark.case("Media", "odd sample rates")
+def test_a_file_of_one_sample_a_second_is_refused_unread(tmp_path: Path) -> None:
+    with wave.open(str(tmp_path / "slow.wav"), "wb") as file:
+        file.setparams((1, 2, 1, 0, "NONE", ""))
+        file.writeframes(bytes(200))
+    with pytest.raises(ValueError, match=r"a sample rate of 1 Hz in .*slow\.wav is not usable"):
+        read_sound(tmp_path / "slow.wav")
+
+
+@pytest.mark.case("Media", "over-long sound")
+def test_a_file_that_lasts_hours_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By what it declares; where it declares nothing, as soon as so much is read."""
+    monkeypatch.setattr(sound_module, "MAX_SECONDS", 2)
+    write_sound(tmp_path / "long.wav", tone(2.5, 8000), 8000, codec="pcm_s16le", sample_format="s16")
+    with pytest.raises(ValueError, match=r"long\.wav lasts 0\.0 hours, 0 at most .* cut out what is needed"):
+        read_sound(tmp_path / "long.wav")
+    monkeypatch.setattr(sound_module, "declared_seconds", lambda *_: None)
+    with pytest.raises(ValueError, match=r"long\.wav lasts"):
+        read_sound(tmp_path / "long.wav")

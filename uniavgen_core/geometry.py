@@ -14,7 +14,7 @@ SAMPLE_RATE = 24_000
 HOP_LENGTH = 240  # samples a mel frame, which is one audio token
 SAMPLES_PER_FRAME = SAMPLE_RATE // VIDEO_FPS
 TRAINED_FRAMES = 81
-MAX_FRAMES = 24 * 3600 * VIDEO_FPS + 1  # a day
+MAX_FRAMES = 16_385  # 17 minutes
 MAX_SIDE = 8192  # pixels
 RELEASE_SHORT_SIDE = 720
 

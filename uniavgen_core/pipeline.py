@@ -19,6 +19,7 @@ from .audio.sound import Sound, driving_tokens, part_tokens, to_model_sound, voi
 from .bundle import Bundle
 from .geometry import (
     HOP_LENGTH,
+    MAX_FRAMES,
     SAMPLE_RATE,
     TRAINED_FRAMES,
     VIDEO_FPS,
@@ -296,6 +297,11 @@ def clip_length(material: Material, frames: int | None) -> ClipLength:
         needed, what = math.ceil(material.sound.seconds * VIDEO_FPS), "sound"
     else:
         return ClipLength(TRAINED_FRAMES if frames is None else frames)
+    if needed > MAX_FRAMES:
+        raise ValueError(
+            f"the {what} lasts {needed / VIDEO_FPS:.0f} s, a clip can last {MAX_FRAMES // VIDEO_FPS} s at most: "
+            "cut it into parts"
+        )
     length = ClipLength(cover_frames(max(needed, 2)) if frames is None else frames)  # one frame would be the picture
     if length.frames < needed:
         raise ValueError(

@@ -56,6 +56,9 @@ def test_on_the_users_word(asking: Server, hub: Hub, workflow, tmp_path) -> None
         asking.run(workflow(PUBLISHED))
     assert f"the published model is not in {folder.parent}: switch 'download' on" in str(refusal.value)
     assert f"`python -m uniavgen_core download --to {folder.parent}`" in str(refusal.value)
+    for text in ("false", "off"):  # of which the host thinks that they are on
+        with pytest.raises(Failed, match="switch 'download' on"):
+            asking.run(workflow({**PUBLISHED, "load.download": text}))
     assert not list(folder.iterdir())
     assert not hub.asked
 

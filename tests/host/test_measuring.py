@@ -6,6 +6,7 @@ import base64
 import re
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from io import BytesIO
 from typing import Any
 
@@ -203,6 +204,21 @@ def test_until_send_is_on_nothing_is_sent(measuring: Server, service: Service):
     assert "1 of 1 clips, 3 times each: 3 requests, " in plan and "Nothing was sent: switch 'send' on" in plan
     assert heard.texts_on("judge") == [plan] and outputs["reasons"]["text"] == [plan]
     assert "number" not in outputs  # there is none
+
+
+@pytest.mark.case("Parameters", "a switch given as text")
+@pytest.mark.parametrize("send", ["false", "off", "no", "what?", {}, 0])
+def test_a_switch_given_as_text_is_read(measuring: Server, service: Service, send: Any):
+    """The host takes any text for on. What stands beside it, broken, changes nothing."""
+    service.reply(said(GOOD))
+    workflow = judged("late.mp4", service, send=send, key_variable="UNIAVGEN_NOT_SET")
+    broken = {"0": None, "1": {}, "2": {"class_type": ["UniAVGenJudge"], "inputs": 1}}
+    with suppress(Refused):  # as some hosts do with the broken ones
+        measuring.submit({**broken, **workflow})
+    assert "Nothing was sent" in measuring.run(workflow)["judge"]["text"][0]
+    assert not service.asked
+    workflow = judged("late.mp4", service, send="True", runs=1)
+    assert measuring.run(workflow)["judge"]["text"][0].startswith("TC ") and len(service.asked) == 1
 
 
 def test_scores_and_reasons(measuring: Server, service: Service):

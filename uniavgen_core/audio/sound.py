@@ -31,7 +31,8 @@ from ..media import (
 from .mel import MIN_SAMPLES, log_mel, normalize, peak_normalize
 
 VOICE_PAUSE = 7200  # samples of silence after a reference voice: 0.3 s (released behaviour)
-MAX_RATE = 768_000
+MIN_RATE, MAX_RATE = 1_000, 768_000
+MAX_SECONDS = 2 * 3600  # of a file
 GAP = 0.1  # seconds that timestamps may be off before the difference is filled with silence
 MISSING = 0.05  # share of the declared length that may be missing
 STOP_BAND = 120.0  # dB
@@ -79,6 +80,7 @@ def read_sound(path: str | Path) -> Sound:
         pictures = moving_pictures(container)
         start = None if pictures is None else _start(pictures)
         declared = declared_seconds(container, stream)
+        check_seconds(declared or 0, path)
         cut_at = _seconds_of_edit_list(container, stream, start)
         losses: list[str] = []
         parts, rate, decoded = _place(decode_what_can_be(container, stream, losses), start, declared, path)
@@ -131,10 +133,22 @@ def check_finite(waveform: Tensor, name: str = "the sound") -> None:
         raise ValueError(f"{name} holds samples that are NaN or infinite: export it again, or leave out what made it")
 
 
-def check_rate(sample_rate: float) -> None:
-    """Raises ``ValueError`` with a sentence for what is no sample rate."""
-    if not 1 <= sample_rate <= MAX_RATE or int(sample_rate) != sample_rate:
-        raise ValueError(f"a sample rate of {sample_rate} Hz is not usable: it must be from 1 to {MAX_RATE}, and whole")
+def check_rate(sample_rate: float, place: str = "") -> None:
+    """Raises ``ValueError`` with a sentence for what is no sample rate, and where it is."""
+    if not MIN_RATE <= sample_rate <= MAX_RATE or int(sample_rate) != sample_rate:
+        raise ValueError(
+            f"a sample rate of {sample_rate} Hz{place} is not usable: it must be from {MIN_RATE} to {MAX_RATE}, "
+            "and whole"
+        )
+
+
+def check_seconds(seconds: float | Fraction, path: str | Path) -> None:
+    """Raises ``ValueError`` with a sentence for a file that is too long to be read whole."""
+    if seconds > MAX_SECONDS:
+        raise ValueError(
+            f"the sound of {path} lasts {float(seconds) / 3600:.1f} hours, {MAX_SECONDS // 3600} at most can be read: "
+            "cut out what is needed, or export it again if it is shorter"
+        )
 
 
 def writable(sound: Sound, rates: Sequence[int]) -> Sound:
@@ -197,6 +211,7 @@ def _place(
         samples = _samples(frame)
         if not parts:
             rate, channels = frame.sample_rate, samples.shape[0]
+            check_rate(rate, f" in {path}")
             parts.append(np.zeros((channels, 0), np.float32))
             if start is None and frame.time is not None:
                 start = frame.pts * frame.time_base
@@ -206,6 +221,7 @@ def _place(
                 f"{frame.sample_rate} Hz in the middle: export it again with one layout"
             )
         decoded += samples.shape[1]
+        check_seconds(decoded / rate, path)
         begin = position
         if frame.time is not None and start is not None:
             begin = round((frame.pts * frame.time_base - start) * rate)

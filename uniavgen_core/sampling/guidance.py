@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import NoReturn
 
 from torch import Tensor
 
@@ -13,16 +14,26 @@ from ..types import UNIMODAL, AVLatent, Conditions, Velocity
 
 RELEASE_SKIPPED_LAYER = 11
 MAX_SCALE = 1000.0
+SCALES = {"scale_video": "the guidance scale of the video", "scale_audio": "the guidance scale of the sound"}
+BOUNDS = {"start": "the start of the guided interval", "end": "the end of the guided interval"}
 
 
-class Unit(str, Enum):
+class Choice(str, Enum):
+    """A word that says how; another one raises ``ValueError`` with a sentence."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> NoReturn:
+        raise ValueError(f"{cls.__name__.lower()} must be {' or '.join(choice.value for choice in cls)}, not {value!r}")
+
+
+class Unit(Choice):
     """What the guided interval is measured in."""
 
     STEPS = "steps"  # share of the steps, from 0 (first) to 1
     TIME = "t"  # flow time, from 1 (noise) down to 0 (data)
 
 
-class Outside(str, Enum):
+class Outside(Choice):
     """What happens outside the guided interval."""
 
     PLAIN = "plain"  # classifier-free guidance with the interaction left on (release)
@@ -55,12 +66,12 @@ class Guidance:
     skip_layers: tuple[int, ...] = (RELEASE_SKIPPED_LAYER,)
 
     def __post_init__(self) -> None:
-        for name in ("scale_video", "scale_audio", "start", "end"):
+        for name, words in (SCALES | BOUNDS).items():
             if not math.isfinite(getattr(self, name)):
-                raise ValueError(f"guidance {name} must be a finite number, not {getattr(self, name)}")
-        for name in ("scale_video", "scale_audio"):
+                raise ValueError(f"{words} must be a finite number, not {getattr(self, name)}")
+        for name, words in SCALES.items():
             if abs(getattr(self, name)) > MAX_SCALE:
-                raise ValueError(f"guidance {name} must be from {-MAX_SCALE:g} to {MAX_SCALE:g}")
+                raise ValueError(f"{words} must be from {-MAX_SCALE:g} to {MAX_SCALE:g}")
         first, last = ("start", "end") if self.unit is Unit.STEPS else ("end", "start")
         if not 0 <= getattr(self, first) <= getattr(self, last) <= 1:
             raise ValueError(

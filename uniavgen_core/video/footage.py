@@ -10,6 +10,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 
 import av
@@ -25,7 +26,7 @@ from .picture import MAX_PIXELS, TOO_LARGE, resize
 
 ROUNDING = Fraction(1, 1000)  # seconds: Matroska and FLV round their timestamps to milliseconds
 MISSING_SECONDS = Fraction(1, 10)  # what may be missing of the declared length
-MAX_SECONDS = 24 * 3600
+MAX_SECONDS = 2 * 3600
 FULL = 2  # FFmpeg's number for colours from 0 to 255
 
 log = logging.getLogger(__name__)
@@ -60,6 +61,11 @@ class Footage:
         if self.rounded:
             return [i / self.rate for i in range(len(self.pts))]
         return [(pts - self.pts[0]) * self.time_base for pts in self.pts]
+
+    @cached_property
+    def on_screen(self) -> list[int]:
+        """For each moment of the model, 16 a second, the index of the picture that is shown."""
+        return resample_times(self.times, self.duration)
 
     def pictures(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
         """The pictures with these indices, uint8 [height, width, 3]. The indices may repeat but not fall."""
@@ -106,7 +112,10 @@ def read_footage(path: str | Path) -> Footage:
     if held < counts[0] == declared and exact_count:
         log.warning("%s declares %d pictures but holds %d: its very end may be missing", path, declared, held)
     if duration > MAX_SECONDS:
-        raise ValueError(f"the pictures of {path} claim to last {float(duration) / 3600:.0f} hours: export it again")
+        raise ValueError(
+            f"the pictures of {path} last {float(duration) / 3600:.1f} hours, {MAX_SECONDS // 3600} at most can be "
+            "read: cut out what is needed, or export it again if it is shorter"
+        )
     if losses:
         log.warning("%s is damaged in %d places, which show the picture before (%s)", path, len(losses), losses[0])
     return Footage(Path(path), width, height, rate, tuple(pts), time_base, duration, has_sound, turned, rounded)
@@ -137,7 +146,7 @@ def frames_for_model(footage: Footage, height: int, width: int, start: int = 0, 
 
     start, count: which of the pictures at 16 a second; None is all the rest. Raises ``ValueError`` if it ends before.
     """
-    indices = resample_times(footage.times, footage.duration)
+    indices = footage.on_screen
     end = len(indices) if count is None else start + count
     if not 0 <= start < end <= len(indices):
         raise ValueError(
@@ -158,7 +167,7 @@ class FootageFrames:
     width: int
 
     def __len__(self) -> int:
-        return len(resample_times(self.footage.times, self.footage.duration))
+        return len(self.footage.on_screen)
 
     def __getitem__(self, part: slice) -> Tensor:
         start, stop, _ = part.indices(len(self))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,10 @@ def read_picture(path: str | Path) -> Tensor:
         raise FileNotFoundError(f"there is no picture {path}")
     Image.init()
     try:
-        with Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN]) as image:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our limit comes right after
+            opened = Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN])
+        with opened as image:
             if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
                 raise ValueError("it has 32-bit pixels; save it with 8 or 16 bits")
             if image.width * image.height > MAX_PIXELS:
