@@ -36,8 +36,18 @@ def test_errors_are_counted_per_word_that_was_to_be_said(tmp_path: Path) -> None
     assert values["heard"] == "hello doctor tea please now"
 
 
-def test_silence_is_all_wrong(tmp_path: Path) -> None:
+def test_noise_in_which_nothing_is_heard_is_all_wrong(tmp_path: Path) -> None:
     assert measured(tmp_path, "one two", "")["wer"] == 1
+
+
+@pytest.mark.parametrize("sound", [np.zeros((1, 24_000), np.float32), None])
+def test_of_a_mute_clip_all_words_are_left_out(tmp_path: Path, sound: np.ndarray | None) -> None:
+    path = write_video(tmp_path / "mute.mp4", [grey(index) for index in range(16)], sound=sound)
+    clip = Clip("mute", path, "one two")
+    values = words.Words(lambda *_: "one two", "told", PLAIN).of(clip)
+    assert (values["wer"], values["errors"], values["words"], values["heard"]) == (1, 2, 2, "")
+    with pytest.raises(Unmeasurable, match="no sound" if sound is None else "silent"):
+        words.Words(lambda *_: "one two", "told", PLAIN, words.GRID).of(clip)
 
 
 def test_chinese_counts_characters(tmp_path: Path) -> None:
