@@ -21,6 +21,7 @@ import numpy as np
 
 from . import measure
 from .clips import Clip
+from .packages import need
 from .recording import Unmeasurable
 from .report import Column, Value
 
@@ -147,7 +148,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
+    need("WER", "jiwer", "transformers")  # normalisers of transformers serve any recogniser
     if options.recogniser == POCKETSPHINX:
+        need("this recogniser", "pocketsphinx")
         hear, normalisers = pocketsphinx, (plain_text, "lower case, no punctuation")
     else:
         hear, normalisers = load_whisper(options.recogniser, options.fetch, options.device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -152,3 +153,21 @@ def test_nothing_is_fetched_without_the_word(tmp_path: Path, capsys: pytest.Capt
     write_clip(tmp_path / "a.mp4")
     assert main(["words", str(tmp_path), "--recogniser", "openai/whisper-large-v3"]) == 2
     assert "--fetch" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("package", "told"),
+    [
+        ("jiwer", "WER needs jiwer: pip install jiwer ("),
+        ("transformers", "WER needs transformers: pip install transformers ("),
+        ("pocketsphinx", "this recogniser needs pocketsphinx: pip install pocketsphinx ("),
+    ],
+)
+def test_without_a_package_it_is_said_before_any_clip_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], package: str, told: str
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    (tmp_path / "a.mp4").touch()
+    assert main(["words", str(tmp_path), "--recogniser", "pocketsphinx"]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {told}")  # nothing of a bar
+    assert not (tmp_path / "measured").exists()
