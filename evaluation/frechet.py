@@ -253,7 +253,7 @@ def main(options: argparse.Namespace) -> int:
         network = features.load_i3d(options.features, options.device, resize=options.variant == "fvd")
     output = measure.output_of(options)
     folder = output / f"{options.variant}-features"
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     finder = Features(options.variant, network, named, Taking(count, options.stride, options.fps), folder)
     ledger = output / f"{options.variant}.jsonl"
     result = compare(finder, clips, reference, ledger, measure.method_of(options), str(options.reference))
