@@ -178,7 +178,7 @@ def distance(found: np.ndarray, reference: np.ndarray) -> float:
 def compare(
     finder: Features, clips: Sequence[Clip], reference: Sequence[Clip], ledger: Path, method: str, against: str
 ) -> Result:
-    """The distance of two sets of clips. It stands in the row of the first clip that counts, as the figure of all.
+    """The distance of two sets of clips, which is the number of all clips together.
 
     ledger: a file of what was found before. Raises ``ValueError`` where too few clips are left.
     """
@@ -201,10 +201,8 @@ def compare(
     lost = [f"{row.clip} ({row.reason})" for row in others if row.values is None]
     if lost:
         settings["not in the reference"] = f"{len(lost)} of {len(others)}: {', '.join(lost)}"
-    shown = [replace(row, values=_shown(row.values)) for row in rows]
-    first = next(index for index, row in enumerate(shown) if row.values)
-    shown[first] = replace(shown[first], values={title: figure, **shown[first].values})
-    return Result(finder.name, method, (Column(title, title, "lower", 2),), settings, tuple(shown))
+    shown = tuple(replace(row, values=_shown(row.values)) for row in rows)
+    return Result(finder.name, method, (Column(title, title, "lower", 2),), settings, shown, {title: figure})
 
 
 def _shown(values: Mapping[str, Value] | None) -> dict[str, Value] | None:
@@ -255,7 +253,7 @@ def main(options: argparse.Namespace) -> int:
         network = features.load_i3d(options.features, options.device, resize=options.variant == "fvd")
     output = measure.output_of(options)
     folder = output / f"{options.variant}-features"
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     finder = Features(options.variant, network, named, Taking(count, options.stride, options.fps), folder)
     ledger = output / f"{options.variant}.jsonl"
     result = compare(finder, clips, reference, ledger, measure.method_of(options), str(options.reference))

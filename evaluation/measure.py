@@ -61,11 +61,9 @@ def run(measure: Measure, options: argparse.Namespace) -> int:
 
 
 def output_of(options: argparse.Namespace) -> Path:
-    """The folder for the tables, which exists then."""
+    """The folder for the tables, which may not exist yet."""
     folder = options.clips if options.clips.is_dir() else options.clips.parent
-    output = options.output or folder / "measured"
-    output.mkdir(parents=True, exist_ok=True)
-    return output
+    return options.output or folder / "measured"
 
 
 def method_of(options: argparse.Namespace) -> str:
@@ -75,6 +73,7 @@ def method_of(options: argparse.Namespace) -> str:
 def measured(measure: Measure, clips: Sequence[Clip], ledger: Path) -> list[Row]:
     """A row for each clip. ledger: a file of what was measured before, which is not measured again; failures are."""
     known, rows = read_ledger(ledger), []
+    ledger.parent.mkdir(parents=True, exist_ok=True)
     with ledger.open("a") as file:
         for clip in tqdm(clips, desc=measure.name, unit="clip", mininterval=1):
             key = key_of(measure, clip)

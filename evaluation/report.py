@@ -8,7 +8,7 @@ import json
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy as np
 Value = float | int | str | bool | None
 CONFIDENCE = 0.95
 RESAMPLES = 9999  # of the clips, for the interval
+ALL = "(all)"  # in place of a clip's name
 ARROWS = {"higher": " ↑", "lower": " ↓", "": ""}
 
 
@@ -50,7 +51,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Score:
-    """A mean over clips and its interval of confidence; low and high are NaN for a single clip."""
+    """A mean over clips and its interval of confidence; low and high are NaN for a single clip.
+
+    Or what clips have only together (see `Result.together`), without an interval.
+    """
 
     mean: float
     low: float
@@ -60,20 +64,26 @@ class Score:
 
 @dataclass(frozen=True)
 class Result:
-    """What a measure found for one method's clips."""
+    """What a measure found for one method's clips.
+
+    together: numbers that only all clips together have, by the names of their columns
+    """
 
     measure: str
     method: str
     columns: tuple[Column, ...]
     settings: dict[str, Value]
     rows: tuple[Row, ...]
+    together: dict[str, float] = field(default_factory=dict)
 
     @property
     def failures(self) -> list[Row]:
         return [row for row in self.rows if row.values is None]
 
     def score(self, column: Column) -> Score | None:
-        """Over the clips that have this value; None if there are none."""
+        """Over the clips that have this value, or of all that were measured together; None if there are none."""
+        if column.name in self.together:
+            return Score(self.together[column.name], math.nan, math.nan, len(self.rows) - len(self.failures))
         found = [row.values for row in self.rows if row.values and row.values.get(column.name) is not None]
         values = np.array([float(values[column.name]) for values in found])
         weights = np.array([float(values[column.weight]) if column.weight else 1.0 for values in found])
@@ -145,9 +155,13 @@ def escaped(text: str) -> str:
 
 
 def save(result: Result, folder: Path) -> None:
-    """MEASURE.csv with the values of every clip, MEASURE.json with all there is, MEASURE.md with the table."""
+    """MEASURE.csv with the values of every clip, MEASURE.json with all there is, MEASURE.md with the table.
+
+    What clips have only together is the first row of the CSV file.
+    """
+    together = (Row(ALL, result.together),) if result.together else ()
     write_text(folder / f"{result.measure}.md", f"{result.text()}\n")
-    write_text(folder / f"{result.measure}.csv", _csv(result.rows))
+    write_text(folder / f"{result.measure}.csv", _csv(together + result.rows))
     scores = {
         column.name: {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in found}
         for column in result.columns
@@ -161,7 +175,8 @@ def load(path: Path) -> Result:
     """What `save` wrote as JSON."""
     plain = json.loads(path.read_text("utf-8"))
     columns, rows = (Column(**column) for column in plain["columns"]), (Row(**row) for row in plain["rows"])
-    return Result(plain["measure"], plain["method"], tuple(columns), plain["settings"], tuple(rows))
+    together = plain.get("together", {})
+    return Result(plain["measure"], plain["method"], tuple(columns), plain["settings"], tuple(rows), together)
 
 
 def _csv(rows: Sequence[Row]) -> str:

@@ -4,9 +4,9 @@
 openai/whisper-large-v3); or "pocketsphinx", which needs no download and listens for the tiny model's words alone.
 
 The rate is that of all clips together: words left out, put in or mistaken, per word that was to be said. In Chinese
-each character counts as a word. --convention grid is that of a script published for GRID, to compare with its numbers:
-errors per word heard (reference and hypothesis are swapped), averaged over clips, clips in which nothing is heard left
-out; its own normaliser (no punctuation, digits spelled out).
+each character counts as a word. In a clip that is silent or has no sound nothing is heard. --convention grid is that of
+a script published for GRID, to compare with its numbers: errors per word heard (reference and hypothesis are swapped),
+averaged over clips, clips in which nothing is heard left out; its own normaliser (no punctuation, digits spelled out).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import numpy as np
 
 from . import measure
 from .clips import Clip
+from .packages import need
 from .recording import Unmeasurable
 from .report import Column, Value
 
@@ -54,7 +55,11 @@ class Words:
         said = normalise(clip.speech).split()
         if not said:
             raise Unmeasurable(f"nothing is left of {clip.speech!r} once it is normalised")
-        heard = normalise(self.hear(clip.read().sound_at(HEARD_RATE), "zh" if chinese else "en")).split()
+        recording = clip.read()
+        if self.convention == GRID or recording.sound.any():
+            heard = normalise(self.hear(recording.sound_at(HEARD_RATE), "zh" if chinese else "en")).split()
+        else:
+            heard = []
         if self.convention == GRID and not heard:
             raise Unmeasurable("nothing was heard: the GRID script leaves such clips out")
         errors, rate = compare(heard, said) if self.convention == GRID else compare(said, heard)
@@ -143,7 +148,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
+    need("WER", "jiwer", "transformers")  # normalisers of transformers serve any recogniser
     if options.recogniser == POCKETSPHINX:
+        need("this recogniser", "pocketsphinx")
         hear, normalisers = pocketsphinx, (plain_text, "lower case, no punctuation")
     else:
         hear, normalisers = load_whisper(options.recogniser, options.fetch, options.device)

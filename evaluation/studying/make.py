@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from ..clips import VIDEOS
+from ..packages import need
 from ..report import write_text
 from .key import CRITERIA, Key, Made, Question
 from .loudness import Loudness, gains, loudness_of
@@ -102,10 +103,12 @@ def make(
     """Writes page/index.html with page/clips/ and, elsewhere, the key; all or nothing. Returns the key and notices.
 
     names: of the clips to ask about, which all sources have. seed: of the neutral names; None: an unguessable one
-    one_file: clips inside the page instead of beside it. Raises as `check_places` does, and ``ValueError`` or
-    ``OSError`` that names a clip that cannot be read or that browsers would not play, before anything is written.
+    one_file: clips inside the page instead of beside it. Raises as `check_places` and `need` do, and
+    ``ValueError`` or ``OSError`` that names a clip that cannot be read or that browsers would not play, before anything
+    is written.
     """
     check_places(page, key)
+    need("equal volume", "pyloudnorm")
     seed = secrets.randbits(64) if seed is None else seed
     looked = {(name, source.method): _look(source.clips[name]) for name in names for source in sources}
     notices = [notice for clip in looked.values() for notice in clip.notices]

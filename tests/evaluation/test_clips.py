@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from media import cut_off, grey, index_of, tone, turn, write_playlist, write_video
 
+import evaluation
 from evaluation import measure, report
 from evaluation.__main__ import main
-from evaluation.clips import Clip, clips_of
+from evaluation.clips import COLUMNS, Clip, clips_of
 from evaluation.recording import Recording, Unmeasurable
 from evaluation.report import Column, Result, Row
 
@@ -112,6 +113,13 @@ def test_a_table_names_clips_and_what_they_were_to_say(tmp_path: Path) -> None:
     (tmp_path / "clips.csv").write_text("clip,speech_content\nsub/a.mp4,Hello.\n")
     (clip,) = clips_of(options(tmp_path / "clips.csv"))
     assert clip == Clip("a", tmp_path / "sub" / "a.mp4", "Hello.")
+
+
+def test_the_page_names_every_column_also_the_one_that_tells_clips_apart(tmp_path: Path) -> None:
+    page = Path(evaluation.__file__).with_name("README.md").read_text("utf-8")
+    assert not [column for column in COLUMNS if f"`{column}`" not in page]
+    (tmp_path / "clips.csv").write_text("clip,data_id\na/x.mp4,one\nb/x.mp4,two\n")
+    assert [clip.name for clip in clips_of(options(tmp_path / "clips.csv"))] == ["one", "two"]
 
 
 def test_a_missing_clip_of_a_table_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

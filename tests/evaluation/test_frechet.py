@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import sys
 from fractions import Fraction
@@ -13,7 +14,7 @@ import torch
 from media import write_video
 from torch import Tensor, nn
 
-from evaluation import features, frechet
+from evaluation import features, frechet, report
 from evaluation.__main__ import main
 from evaluation.recording import Recording, Unmeasurable
 
@@ -108,6 +109,32 @@ def test_fvd_of_two_sets_of_clips(tmp_path: Path, capsys: pytest.CaptureFixture[
         assert part in told
     assert ("middle 224 x 224" in told) == (variant == "fvd-crop")
     assert "caution" not in plain["settings"]
+
+
+def test_the_figure_is_that_of_all_clips_in_every_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clips, real = write_clips(tmp_path / "made", [40, 80, 120]), write_clips(tmp_path / "real", [100, 140, 180])
+    (clips / "broken.mp4").write_bytes(b"no video")
+    i3d = network(tmp_path / "i3d.pt", TinyI3D())
+    assert main(["frechet", str(clips), "--reference", str(real), "--variant", "fvd", "--features", str(i3d)]) == 1
+    written = capsys.readouterr().out
+    with (clips / "measured" / "fvd.csv").open(encoding="utf-8", newline="") as file:
+        together, *each = csv.DictReader(file)
+    plain = json.loads((clips / "measured" / "fvd.json").read_text())
+    figure = plain["scores"]["FVD"]
+    assert figure == {"mean": float(together["FVD"]), "low": None, "high": None, "clips": 3}
+    assert together["clip"] == "(all)" and not together["pictures"]
+    assert [row["clip"] for row in each] == ["0", "1", "2", "broken"] and not any(row["FVD"] for row in each)
+    assert f"| made | {figure['mean']:.2f} | 3 of 4 |" in written
+    saved = clips / "measured" / "fvd.json"
+    assert report.load(saved).text() == written.strip()
+    assert main(["benchmark", "table", "emtd", str(saved)]) == 0
+    table = capsys.readouterr().out
+    assert f"| made | - | - | - | {figure['mean']:.2f} |" in table and "made, fvd: 3 of 4 clips" in table
+    del plain["together"]  # as in files of before
+    plain["rows"][0]["values"]["FVD"] = figure["mean"]
+    saved.write_text(json.dumps(plain))
+    assert main(["benchmark", "table", "emtd", str(saved)]) == 0
+    assert capsys.readouterr().out == table
 
 
 def test_fid_counts_pictures_and_finds_identical_sets_at_zero(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

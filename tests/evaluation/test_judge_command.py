@@ -60,7 +60,8 @@ def test_without_the_word_nothing_is_sent_and_the_amount_is_told(
     server.reply(said(GOOD))
     assert run() == 0
     told = capsys.readouterr().out
-    assert not server.asked and not (clips / "measured" / "judge.csv").exists()
+    assert not server.asked and not (clips / "measured").exists()
+    assert run("--output", str(clips / "elsewhere" / "tables")) == 0 and not (clips / "elsewhere").exists()
     assert f"To {server.url.removesuffix('/v1')}, model a-model" in told and "Nothing was sent" in told
     assert "2 of 3 clips, 3 times each: 6 requests" in told and "- mute: it has no sound" in told
     assert run("--send") == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import av
@@ -176,6 +177,13 @@ def test_what_cannot_be_is_refused_before_anything_is_written(folders, tmp_path,
     assert main(["study", "make", "--output", str(tmp_path / "page"), *change(folders, tmp_path)]) == 2
     assert said in capsys.readouterr().err
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_without_pyloudnorm_it_is_said_what_to_install(folders, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "pyloudnorm", None)
+    assert main(["study", "make", *folders, "--output", str(tmp_path / "page")]) == 2
+    assert "equal volume needs pyloudnorm: pip install pyloudnorm (" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_pictures_that_browsers_do_not_play_become_h264_with_a_note(tmp_path, capsys):

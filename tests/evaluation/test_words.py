@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -36,8 +37,18 @@ def test_errors_are_counted_per_word_that_was_to_be_said(tmp_path: Path) -> None
     assert values["heard"] == "hello doctor tea please now"
 
 
-def test_silence_is_all_wrong(tmp_path: Path) -> None:
+def test_noise_in_which_nothing_is_heard_is_all_wrong(tmp_path: Path) -> None:
     assert measured(tmp_path, "one two", "")["wer"] == 1
+
+
+@pytest.mark.parametrize("sound", [np.zeros((1, 24_000), np.float32), None])
+def test_of_a_mute_clip_all_words_are_left_out(tmp_path: Path, sound: np.ndarray | None) -> None:
+    path = write_video(tmp_path / "mute.mp4", [grey(index) for index in range(16)], sound=sound)
+    clip = Clip("mute", path, "one two")
+    values = words.Words(lambda *_: "one two", "told", PLAIN).of(clip)
+    assert (values["wer"], values["errors"], values["words"], values["heard"]) == (1, 2, 2, "")
+    with pytest.raises(Unmeasurable, match="no sound" if sound is None else "silent"):
+        words.Words(lambda *_: "one two", "told", PLAIN, words.GRID).of(clip)
 
 
 def test_chinese_counts_characters(tmp_path: Path) -> None:
@@ -142,3 +153,21 @@ def test_nothing_is_fetched_without_the_word(tmp_path: Path, capsys: pytest.Capt
     write_clip(tmp_path / "a.mp4")
     assert main(["words", str(tmp_path), "--recogniser", "openai/whisper-large-v3"]) == 2
     assert "--fetch" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("package", "told"),
+    [
+        ("jiwer", "WER needs jiwer: pip install jiwer ("),
+        ("transformers", "WER needs transformers: pip install transformers ("),
+        ("pocketsphinx", "this recogniser needs pocketsphinx: pip install pocketsphinx ("),
+    ],
+)
+def test_without_a_package_it_is_said_before_any_clip_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], package: str, told: str
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    (tmp_path / "a.mp4").touch()
+    assert main(["words", str(tmp_path), "--recogniser", "pocketsphinx"]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {told}")  # nothing of a bar
+    assert not (tmp_path / "measured").exists()

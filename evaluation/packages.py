@@ -1,0 +1,14 @@
+"""What a command needs and a machine may lack."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+
+def need(what: str, *packages: str) -> None:
+    """Raises ``ImportError`` with a sentence for the first package that is missing. what: for which it is needed"""
+    for package in packages:
+        try:
+            import_module(package)
+        except ImportError as error:
+            raise ImportError(f"{what} needs {package}: pip install {package} ({error})") from error
