@@ -16,8 +16,15 @@ KINDS = {bool: "true or false", int: "a number", float: "a finite number"}
 Workflow = dict[str, dict[str, Any]]
 
 
+def check_file(path: Path, kind: str) -> None:
+    """Raises ``ValueError`` for a folder, a pipe or a device: some of them are read without end."""
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} is no file: give a {kind} file")
+
+
 def read_workflow(path: Path) -> Workflow:
     """Raises ``ValueError`` if the file is not a workflow in API format."""
+    check_file(path, "JSON")
     try:
         workflow = json.loads(path.read_text("utf-8"))
     except ValueError as error:

@@ -93,6 +93,7 @@ def read_rows(table: Path, root: Path) -> list[Row]:
 
 def read_cells(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
     """The line on which each row begins, and its cells by column; under "?" what keeps it from having them."""
+    api_workflow.check_file(table, "CSV")
     try:
         text = table.read_text("utf-8-sig")
     except UnicodeDecodeError as error:

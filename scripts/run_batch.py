@@ -114,12 +114,17 @@ def clip_of(output: Path, row: Row) -> Path:
     return output / f"{row.id}.mp4"
 
 
+def is_made(clip: Path) -> bool:
+    """Whether a clip is there: a link is none, nor is an empty file."""
+    return clip.is_file() and not clip.is_symlink() and clip.stat().st_size > 0
+
+
 def still_to_make(rows: list[Row], requests: Requests, output: Path) -> tuple[list[Row], int]:
     """The rows without a clip or with one of other words, files or settings; and how many have theirs."""
     made_from = Report.read(output / REPORT)
     missing, changed = [], []
     for row in rows:
-        if not clip_of(output, row).is_file():
+        if not is_made(clip_of(output, row)):
             missing.append(row)
         elif made_from.get(row.id, digest := requests.digest(row)) != digest:
             changed.append(row)
@@ -139,6 +144,8 @@ class Report:
 
     def __enter__(self) -> Report:
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        if self.path.is_symlink():
+            raise ValueError(f"{self.path} is a link, and nothing is written through links: move it away")
         torn = self.path.is_file() and not self.path.read_bytes().endswith(b"\n") and self.path.stat().st_size
         self.file = self.path.open("a", encoding="utf-8")
         if torn:

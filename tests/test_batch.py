@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from batches import COLUMNS, DEAD, HEADER, JOINT, VOICE, batch, clips, report, row
 
@@ -117,6 +119,38 @@ def test_an_id_that_is_no_name_of_a_file_is_refused(servers, table, tmp_path, ca
     said = capsys.readouterr().err
     assert said.startswith(f"error: {path}, line 3") and sentence in said and "\x1b" not in said
     assert not fake.prompts and sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.case("Disk and network", "a link where a file is to be written")
+def test_a_link_and_an_empty_file_are_no_clips(servers, table, tmp_path):
+    (tmp_path / "mine").write_bytes(b"mine")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a.mp4").symlink_to(tmp_path / "mine")
+    (tmp_path / "out" / "b.mp4").touch()
+    path = table(row("a"), row("b"))
+    assert batch(path, servers()) == 0
+    assert clips(path) == {"a.mp4": b"clip", "b.mp4": b"clip"} and (tmp_path / "mine").read_bytes() == b"mine"
+
+
+@pytest.mark.case("Disk and network", "a link where a file is to be written")
+def test_a_report_that_is_a_link_is_refused(servers, table, tmp_path, capsys):
+    fake = servers()
+    (tmp_path / "mine").write_bytes(b"mine")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "report.jsonl").symlink_to(tmp_path / "mine")
+    assert batch(table(row("a")), fake) == 2
+    assert "report.jsonl is a link, and nothing is written through links: move it away" in capsys.readouterr().err
+    assert (tmp_path / "mine").read_bytes() == b"mine" and not fake.prompts
+
+
+@pytest.mark.case("Files", "pipes and devices in place of a file")
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+def test_a_table_that_is_no_file_is_refused_unread(servers, tmp_path, capsys, kind):
+    path = tmp_path / "rows.csv"
+    make = {"pipe": lambda: os.mkfifo(path), "device": lambda: path.symlink_to("/dev/zero"), "folder": path.mkdir}
+    make[kind]()
+    assert batch(path, servers()) == 2
+    assert f"{path} is no file: give a CSV file" in capsys.readouterr().err
 
 
 @pytest.mark.case("Disk and network", "a link where a file is to be written")
