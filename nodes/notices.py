@@ -100,6 +100,9 @@ def noticing(kind: str) -> Iterator[None]:
     try:
         yield
     except InterruptProcessingException:
+        if running.state:  # how far it is
+            running.state = "cancelled"
+            running.show()
         raise
     except Exception as error:
         running.state = f"✖ {shorten(str(error) or type(error).__name__)}"

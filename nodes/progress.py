@@ -105,7 +105,7 @@ class StepClock:
     def sentence(self, done: int) -> str:
         now = self._now()
         if done >= self._steps:
-            return f"{self._steps} steps in {spoken(now - self._start)}"
+            return f"{self._steps} step{'s' * (self._steps > 1)} in {spoken(now - self._start)}"
         if self._first is None:
             self._first, self._counted = now, done
         steady = done - self._counted

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import re
 import uuid
@@ -30,6 +31,10 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f]")  # what no name of a file should have: 
 Workflow = dict[str, dict[str, Any]]
 Upload = tuple[str, str, Path]  # node id, input, file
 Show = Callable[[str], None]
+
+TEXT, MARK = 3, "⚠ "  # the host's kind of message that holds a node's text, and how a line of it that warns begins
+
+log = logging.getLogger(__name__)
 
 
 class RunError(Exception):
@@ -55,11 +60,17 @@ def connect() -> aiohttp.ClientSession:
 
 
 async def run(
-    session: aiohttp.ClientSession, server: str, workflow: Workflow, uploads: list[Upload], show: Show
+    session: aiohttp.ClientSession,
+    server: str,
+    workflow: Workflow,
+    uploads: list[Upload],
+    show: Show,
+    warn: Show = log.warning,
 ) -> dict[str, dict[str, Any]]:
     """Uploads, submits and follows; returns what each node has put out.
 
     show: called with a line of progress, and with "" when there is none any more
+    warn: called with what a node warns of, once each; a node whose result the server remembers warns no more
     Stops the workflow on the server if it is cancelled itself or loses the connection.
     """
     client, prompt = uuid.uuid4().hex, str(uuid.uuid4())
@@ -69,7 +80,7 @@ async def run(
             workflow[node]["inputs"][name] = await upload(session, server, path)
         try:
             prompt = await submit(session, server, workflow, client, prompt)
-            await follow(session, server, socket, prompt, workflow, show)
+            await follow(session, server, socket, prompt, workflow, show, warn)
         except (asyncio.CancelledError, aiohttp.ClientError, Gone):
             await asyncio.shield(stop(session, server, prompt))
             raise
@@ -138,8 +149,10 @@ async def follow(
     prompt: str,
     workflow: Workflow,
     show: Show,
+    warn: Show,
 ) -> None:
     """Shows progress until the prompt is done. Raises ``Failed`` if it fails, ``Gone`` if the server does."""
+    warned: set[str] = set()
     while True:
         try:
             message = await socket.receive(QUIET)
@@ -151,7 +164,12 @@ async def follow(
             raise Gone("the server closed the connection before the run was done")
         if message.type is aiohttp.WSMsgType.ERROR:
             raise Gone(f"the connection broke before the run was done: {message.data}")
-        if message.type is not aiohttp.WSMsgType.TEXT:  # previews
+        if message.type is aiohttp.WSMsgType.BINARY:
+            for warning in warnings_in(message.data, workflow):
+                if warning not in warned:
+                    warned.add(warning)
+                    warn(warning)
+        if message.type is not aiohttp.WSMsgType.TEXT:
             continue
         event = json.loads(message.data)
         kind, data = event["type"], event.get("data", {})
@@ -198,6 +216,16 @@ def failure(workflow: Workflow, kind: str, data: dict[str, Any]) -> str:
         return "the run was interrupted on the server"
     title = node_title(workflow, data["node_id"]) or data.get("node_type", "a node")
     return f"{title}: {data['exception_message'].strip()}"
+
+
+def warnings_in(message: bytes, workflow: Workflow) -> list[str]:
+    """What a node warns of in a binary message: none in a preview."""
+    kind, length = (int.from_bytes(message[start : start + 4], "big") for start in (0, 4))
+    if kind != TEXT:
+        return []
+    node, text = (part.decode("utf-8", "replace") for part in (message[8 : 8 + length], message[8 + length :]))
+    lines = [line.removeprefix(MARK) for line in text.splitlines() if line.startswith(MARK)]
+    return [f"{node_title(workflow, node)}: {line}" for line in lines]
 
 
 def node_title(workflow: Workflow, node: str | None) -> str:

@@ -136,7 +136,8 @@ def still_to_make(rows: list[Row], requests: Requests, output: Path) -> tuple[li
 
 
 class Report:
-    """A JSON object a line, added as each row ends: data_id, task, server, seconds, file or error, and made_from."""
+    """A JSON object a line, added as each row ends: data_id, task, server, seconds, file or error, made_from and
+    warnings."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -193,12 +194,16 @@ class Screen:
 
 @dataclass
 class Job:
-    """A row on its way. began: when it was first tried, 0 before; tries, reasons: by server that did not make it"""
+    """A row on its way.
+
+    began: when it was first tried, 0 before; tries, reasons: by server that did not make it; warnings: of the last try
+    """
 
     row: Row
     began: float = 0
     tries: Counter[str] = field(default_factory=Counter)
     reasons: dict[str, str] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
 
 
 class Batch:
@@ -267,7 +272,7 @@ class Batch:
         began = time.monotonic()
         job.began = job.began or began
         try:
-            digest = await self.make(job.row, server)
+            digest = await self.make(job, server)
         except aiohttp.ClientConnectorError as error:  # it was away before, which is not the row's fault
             self.lost(server, str(error))
             self.put_back(job, server, str(error), 0)
@@ -282,11 +287,13 @@ class Batch:
         else:
             self.made += 1
             path, seconds = clip_of(self.output, job.row), time.monotonic() - began
-            self.tell(job.row, server, seconds, file=str(path), made_from=digest)
+            warned = {"warnings": job.warnings} if job.warnings else {}
+            self.tell(job.row, server, seconds, file=str(path), made_from=digest, **warned)
             self.screen.line(f"{self.progress()} {path} ({job.row.task}, {seconds:.0f} s on {server})")
 
-    async def make(self, row: Row, server: str) -> str:
+    async def make(self, job: Job, server: str) -> str:
         """Saves the clip of a row, and tells what it was made from."""
+        row, job.warnings = job.row, []
         workflow, uploads = self.requests.of(row)
         # a name of its own, so that the server saves again what it may remember
         workflow["save"]["inputs"]["filename_prefix"] = f"batch/{uuid.uuid4().hex[:8]}_{row.id}"
@@ -294,9 +301,13 @@ class Batch:
         def show(text: str) -> None:
             self.screen.state(server, f"{row.id}: {text}" if text else "")
 
+        def warn(text: str) -> None:
+            job.warnings.append(text)
+            self.screen.line(f"warning: {row.id}: {text}")
+
         try:
             digest = self.requests.digest(row)
-            outputs = await client.run(self.session, server, workflow, uploads, show)
+            outputs = await client.run(self.session, server, workflow, uploads, show, warn)
         except (aiohttp.ClientError, asyncio.TimeoutError):  # some are OSError too
             raise
         except OSError as error:
@@ -333,7 +344,7 @@ class Batch:
         self.tell(row, server, seconds, error=error)
         self.screen.line(f"{self.progress()} {row.id} failed ({row.task} on {server or 'no server'}): {error}")
 
-    def tell(self, row: Row, server: str, seconds: float, **outcome: str) -> None:
+    def tell(self, row: Row, server: str, seconds: float, **outcome: Any) -> None:
         self.report.add(data_id=row.id, task=row.task, server=server, seconds=round(seconds, 1), **outcome)
 
     def progress(self) -> str:

@@ -83,7 +83,7 @@ def find_upload(workflow: client.Workflow, node: str, name: str, path: str) -> c
 async def run(server: str, workflow: client.Workflow, uploads: list[client.Upload], output: Path) -> list[Path]:
     """Each result comes under its own subfolder and name."""
     async with client.connect() as session:
-        outputs = await client.run(session, server, workflow, uploads, show)
+        outputs = await client.run(session, server, workflow, uploads, show, warn)
         paths = []
         for item in client.files(outputs):
             path = output / client.place(item)
@@ -97,6 +97,11 @@ def show(text: str) -> None:
         print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
     elif text:
         print(text, file=sys.stderr, flush=True)
+
+
+def warn(text: str) -> None:
+    clear = "\r\033[K" if sys.stderr.isatty() else ""
+    print(f"{clear}warning: {text}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

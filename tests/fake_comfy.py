@@ -20,6 +20,7 @@ class FakeComfy:
         "done"; "refused"; "error", "interrupted" while it runs; "dropped" from the queue without a word;
         "waits" until it is interrupted or `release` is called; "dies": nothing is answered until `up` is called
     cut: whether results end before they are whole
+    texts: what the first node tells of itself, one after the other, while it runs
     """
 
     def __init__(self, saved: dict[tuple[str, str], bytes], behave: Callable[[Workflow], str] = lambda _: "done"):
@@ -29,6 +30,7 @@ class FakeComfy:
         self.stopped: list[str] = []  # prompts that were interrupted
         self.not_json = ""  # a path that answers with a web page
         self.cut = self.down = False
+        self.texts: list[str] = []
         self.sockets: list[web.WebSocketResponse] = []
         self.open: set[str] = set()  # prompts on the queue
         self.url = ""
@@ -69,6 +71,9 @@ class FakeComfy:
             return web.json_response({"error": {"message": "Node 'X' not found."}, "node_errors": {}}, status=400)
         self.prompts.append(workflow)
         node = next(iter(workflow))
+        for text in self.texts:
+            message = (3).to_bytes(4, "big") + len(node).to_bytes(4, "big") + node.encode() + text.encode()
+            await self.sockets[-1].send_bytes(message)
         if what == "done":
             await self.say("progress", node=node, prompt_id=prompt, value=1, max=1)
             await self.say("executing", node=None, prompt_id=prompt)

@@ -41,6 +41,18 @@ def test_goes_on_where_it_stopped(servers, table, tmp_path, capsys):
     assert len(fake.prompts) == 6
 
 
+def test_warnings_are_told_and_stand_in_the_report(servers, table, capsys):
+    fake = servers()
+    fake.texts = ["⚠ not spoken: '好'"]
+    path = table(row("a"), row("b"))
+    assert batch(path, fake) == 0
+    warned = capsys.readouterr().err
+    for entry in report(path):
+        (warning,) = entry["warnings"]
+        assert warning.endswith(": not spoken: '好'")
+        assert f"warning: {entry['data_id']}: {warning}\n" in warned
+
+
 @pytest.mark.case("Disk and network", "kill -9 while a batch runs")
 def test_a_report_that_was_cut_off(servers, table, tmp_path):
     fake = servers()

@@ -97,6 +97,13 @@ def test_refuses_a_setting(client, comfy, capsys, setting, sentence):
     assert not comfy.sockets
 
 
+def test_warnings_of_nodes_are_told_once(client, comfy, capsys):
+    comfy.texts = ["⚠ not spoken: '好'", "⚠ not spoken: '好'\n⚠ stretched\nstep 1 of 2", "2 steps in 1 s"]
+    assert client() == 0
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning")]
+    assert told == ["warning: LoadImage: not spoken: '好'", "warning: LoadImage: stretched"]
+
+
 def test_uploads_a_file(client, comfy, tmp_path):
     (tmp_path / "face.png").write_bytes(b"picture")
     assert client("--upload", f"portrait.image={tmp_path / 'face.png'}") == 0
