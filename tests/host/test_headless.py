@@ -64,6 +64,15 @@ def count_frames(path):
         return sum(1 for _ in container.decode(video=0))
 
 
+def test_what_is_not_spoken_stands_in_the_report(server, table):
+    path = table([{**ROWS[0], "speech_content": "Hello, 你好."}])
+    done = subprocess.run(command(server, path, SMALL), capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    (entry,) = map(json.loads, (path.parent / "out" / "report.jsonl").read_text("utf-8").splitlines())
+    (warning,) = [warning for warning in entry["warnings"] if "not spoken: '你', '好'" in warning]
+    assert f"warning: plain: {warning}" in done.stderr
+
+
 def test_a_clip_for_every_row(server, table):
     """All four tasks, and a row that the node refuses with its sentence; then only that row is tried again."""
     path = table(ROWS)
