@@ -10,6 +10,7 @@ from test_checkpoint import SMALL, small_weights
 from uniavgen_core.checkpoint import (
     CONFIG_KEY,
     CheckpointError,
+    check_held,
     check_names,
     check_numbers,
     common_prefix,
@@ -201,3 +202,23 @@ def test_the_core_leaves_quantised_files_to_the_host(tmp_path, surplus):
     save_file(small_weights() | {surplus: torch.ones(2)}, tmp_path / "m.safetensors", {CONFIG_KEY: SMALL.to_json()})
     with pytest.raises(CheckpointError, match="quantised for ComfyUI, which alone can run it"):
         load_model(tmp_path / "m.safetensors")
+
+
+@pytest.mark.case("Files", "NaN or infinite weights")
+def test_numbers_that_the_format_in_memory_cannot_hold(tmp_path):
+    """Finite in the file, infinite once they are cast."""
+    weights = small_weights() | {"head.head.weight": 1e300 * small_weights()["head.head.weight"].double()}
+    save_file(weights, tmp_path / "m.safetensors", {CONFIG_KEY: SMALL.to_json()})
+    with pytest.raises(CheckpointError, match=r"m\.safetensors holds .* too large for float32 in head\.head\.weight"):
+        load_model(tmp_path / "m.safetensors", dtype=torch.float32)
+    assert load_model(tmp_path / "m.safetensors").head.head.weight.dtype == torch.float64
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn])
+def test_what_a_format_holds_is_not_refused(dtype):
+    """The largest number, and what rounds to it."""
+    most = torch.finfo(dtype).max
+    check_held({"a": torch.tensor([most, -most * (1 + 1e-8)], dtype=torch.float64)}, dtype, "w")
+    for number in (most * 1.1, -most * 1.1):
+        with pytest.raises(CheckpointError, match=r"w holds numbers too large for .* in b: choose a"):
+            check_held({"a": torch.ones(2), "b": torch.tensor([number], dtype=torch.float64)}, dtype, "w")
