@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from host.hosts import Failed
+from host.hosts import Failed, Refused
 from host.released_files import vocoder_files, write
 
 from uniavgen_core.parts import VOCODER_FOLDER as NAME
@@ -53,7 +53,7 @@ def test_a_hub_id_takes_the_place_of_the_folder_and_is_not_fetched(server, bigvg
 @pytest.mark.case("Files", "`../` or absolute paths in an index")
 def test_a_hub_id_is_no_path(server, bigvgan, workflow):
     for hub_id in (str(bigvgan), f" {bigvgan} ", f"models/../{bigvgan.name}"):
-        with pytest.raises(Failed, match="is not a hub_id: give owner/name"):
+        with pytest.raises(Refused, match="is not a hub_id: give owner/name"):
             server.run(with_vocoder(workflow(), hub_id=hub_id))
 
 
