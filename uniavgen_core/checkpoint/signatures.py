@@ -1,7 +1,8 @@
 """What the weights of other models look like, so that a wrong file can be called by its name.
 
-Verified against the public code of each: ComfyUI's `model_detection.py` (LTX, HunyuanVideo, Wan, Flux, SD) and `sd.py` (Wan
-VAE, T5), Ovi's `fusion.py`, diffusers' Wan conversion, F5-TTS' checkpoints, transformers' BigVGAN, Wan's `t5.py`.
+Verified against the public code of each: ComfyUI's `model_detection.py` (LTX, HunyuanVideo, Wan, Flux, Stable
+Diffusion) and `sd.py` (Wan VAE, T5), Ovi's `fusion.py`, diffusers' Wan conversion, F5-TTS' checkpoints, transformers'
+BigVGAN, Vocos, Wan's `t5.py`.
 """
 
 from __future__ import annotations
