@@ -15,6 +15,8 @@ from ..uniavgen_core.lora import assigned
 
 ROOT = "diffusion_model."
 OF_BIAS, DIRECT = ("diff_b", "b_norm"), ("diff", "set_weight", "w_norm")  # what the host adds as it is
+LARGEST = torch.finfo(torch.float32).max  # of the numbers in which the host computes a change
+WHOLE = ("alpha", "reshape_weight")  # which trainers also write as whole numbers
 
 
 class ReadKeys(dict[str, Tensor]):
@@ -37,7 +39,8 @@ class ReadKeys(dict[str, Tensor]):
 def add_lora(model: ModelPatcher, tensors: dict[str, Tensor], strength: float) -> tuple[ModelPatcher, list[str]]:
     """The model with a LoRA, and the keys of the file that change nothing.
 
-    Raises ``ValueError`` if half of a pair is missing or a change has another shape than the weight it is for.
+    Raises ``ValueError`` if half of a pair is missing, a tensor is empty or holds no weights, or a change has another
+    shape than the weight it is for or grows beyond all numbers.
     """
     parameters = model.model.diffusion_model.state_dict()
     found, idle = assigned(tensors, parameters)
@@ -50,7 +53,8 @@ def add_lora(model: ModelPatcher, tensors: dict[str, Tensor], strength: float) -
         raise ValueError(
             f"the LoRA is damaged, or of a kind that ComfyUI does not know ({error}): choose another"
         ) from error
-    check_shapes(model, patches)
+    check_weights({key: tensors[key] for key, (part, rest) in found.items() if f"{ROOT}{part}.{rest}" in lora.read})
+    check_changes(model, patches, strength)
     patched = model.clone()
     added = set(patched.add_patches(patches, strength))
     for key, (part, rest) in found.items():
@@ -62,12 +66,25 @@ def add_lora(model: ModelPatcher, tensors: dict[str, Tensor], strength: float) -
     return patched, idle
 
 
-def check_shapes(model: ModelPatcher, patches: dict[str, Any]) -> None:
-    """Raises ``ValueError`` naming the first change that does not fit its weight; the host would only log that."""
+def check_weights(tensors: dict[str, Tensor]) -> None:
+    """Raises ``ValueError`` naming the first tensor that is empty, as of rank 0, or holds whole numbers."""
+    for key, tensor in tensors.items():
+        if not tensor.numel():
+            raise ValueError(f"the LoRA changes nothing by {key}, which is empty: choose another")
+        if not tensor.is_floating_point() and key.rpartition(".")[2] not in WHOLE:
+            raise ValueError(
+                f"the LoRA holds whole numbers instead of weights in {key}: choose one in bf16, fp16 or fp32"
+            )
+
+
+def check_changes(model: ModelPatcher, patches: dict[str, Any], strength: float) -> None:
+    """Raises ``ValueError`` naming the first change that does not fit its weight, which the host would only log, or
+    whose numbers could be infinite."""
     weights = model.model_state_dict(ROOT)
     for name, patch in patches.items():
         try:
             right = name not in weights or fits(patch, weights[name].shape)
+            large = right and name in weights and not most(patch, weights[name].shape, strength) <= LARGEST
         except Exception as error:  # as above
             raise ValueError(
                 f"the LoRA is damaged: its change of {name.removeprefix(ROOT)} cannot be computed ({error}): choose "
@@ -78,13 +95,39 @@ def check_shapes(model: ModelPatcher, patches: dict[str, Any]) -> None:
                 f"the LoRA does not fit this model: its change of {name.removeprefix(ROOT)} is not "
                 f"{' x '.join(map(str, weights[name].shape))}. It was made for a model of another size"
             )
+        if large:
+            raise ValueError(
+                f"the LoRA holds numbers so large that its change of {name.removeprefix(ROOT)} could be infinite: "
+                "choose another"
+            )
+
+
+def most(patch: Any, shape: torch.Size, strength: float) -> float:
+    """What no number of a change, nor on the way to it, exceeds; of rarer kinds the largest of its result on ones."""
+    if not isinstance(patch, WeightAdapterBase):
+        return largest(patch[1][0]) * max(1.0, abs(strength))
+    if is_plain(patch):
+        up, down, alpha = patch.weights[:3]
+        rank = down.shape[0]
+        scale = strength * (1.0 if alpha is None else alpha / rank)
+        return largest(up) * largest(down) * rank * max(1.0, abs(scale))
+    return largest(comfy.lora.calculate_weight([(strength, patch, 1.0, None, None)], torch.ones(shape), "trial"))
+
+
+def largest(tensor: Tensor) -> float:
+    return float(tensor.float().abs().max())
+
+
+def is_plain(patch: Any) -> bool:
+    """Whether it is the product of two matrices and nothing else."""
+    return isinstance(patch, LoRAAdapter) and all(extra is None for extra in patch.weights[3:])
 
 
 def fits(patch: Any, shape: torch.Size) -> bool:
     """Whether the host can add a patch to a weight of that shape."""
     if not isinstance(patch, WeightAdapterBase):
         return patch[1][0].shape == shape
-    if isinstance(patch, LoRAAdapter) and all(extra is None for extra in patch.weights[3:]):
+    if is_plain(patch):
         up, down = (factor.flatten(1) for factor in patch.weights[:2])
         return up.shape[1] == down.shape[0] and (up.shape[0], down.shape[1]) == (shape[0], shape[1:].numel())
     # of the same shapes, with numbers that change something

@@ -20,7 +20,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import CallbacksMP, WrapperExecutor, WrappersMP, get_all_wrappers
 from torch import Tensor
 
-from ..uniavgen_core.checkpoint import CONFIG_KEY
+from ..uniavgen_core.checkpoint import CONFIG_KEY, check_held
 from ..uniavgen_core.config import ModelConfig
 from ..uniavgen_core.model.joint import JointModel
 from ..uniavgen_core.model.memory import Estimate, Run
@@ -254,10 +254,15 @@ def run_of(pack: Pack, conditionings: Iterable[list[dict[str, Any]]]) -> Run:
 
 
 def load_patcher(
-    read: Callable[[], tuple[dict[str, Tensor], ModelConfig]], dtype: torch.dtype | None, disable_dynamic: bool = False
+    read: Callable[[], tuple[dict[str, Tensor], ModelConfig]],
+    dtype: torch.dtype | None,
+    source: str = "the model",
+    disable_dynamic: bool = False,
 ) -> ModelPatcher:
-    """Weights -> MODEL. ``dtype`` of the weights in memory; None lets the host choose.
+    """Weights -> MODEL. Raises ``CheckpointError`` if their format in memory cannot hold them.
 
+    dtype: of the weights in memory; None lets the host choose
+    source: what to call the weights, mostly the file's name
     The host calls this again, with ``disable_dynamic``, when it needs the model without its dynamic memory.
     """
     tensors, config = read()
@@ -268,6 +273,8 @@ def load_patcher(
         supported_dtypes=DTYPES,
         weight_dtype=None if quant_config else comfy.utils.weight_dtype(tensors),
     )
+    if not quant_config:  # quantised layers keep their format
+        check_held(tensors, dtype, source)
     model_config = UniAVGenModelConfig({"model_config": config})
     model_config.quant_config = quant_config
     cast_from = None if quant_config else dtype  # quantised layers always compute in another format
@@ -282,7 +289,7 @@ def load_patcher(
     check_loaded(model.diffusion_model, tensors)
     patcher.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, "uniavgen", before_sampling)
     patcher.add_callback_with_key(CallbacksMP.ON_LOAD, "uniavgen", patch_the_rest)
-    patcher.cached_patcher_init = (load_patcher, (read, dtype))
+    patcher.cached_patcher_init = (load_patcher, (read, dtype, source))
     return patcher
 
 

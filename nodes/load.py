@@ -93,6 +93,6 @@ class LoadUniAVGen(io.ComfyNode):
             model.model.latent_format.set_colours(*preview_colours(tiny.vae))
             return io.NodeOutput(model, TinyClip(tiny), TinyVae(tiny), tiny.vocoder)
         path = published_model(download) if file == PUBLISHED else model_path(file)
-        model = load_patcher(partial(read_file, path, dtype), dtype)
+        model = load_patcher(partial(read_file, path, dtype), dtype, path.name)
         absent = (ExecutionBlocker(f"{file} holds no {part}: {how}") for part, how in ELSEWHERE.items())
         return io.NodeOutput(model, *absent)

@@ -6,9 +6,10 @@ import logging
 from typing import Any
 
 import folder_paths
+import torch
 from comfy_api.latest import io
 
-from ..uniavgen_core.checkpoint import check_finite, load_state_dict
+from ..uniavgen_core.checkpoint import check_finite, check_held, load_state_dict
 from .adapter_lora import add_lora
 from .adapter_model import config_of_model
 from .checks import check_number, verdict
@@ -75,7 +76,10 @@ class UniAVGenLora(io.ComfyNode):
         config_of_model(model)
         path = folder_paths.get_full_path_or_raise("loras", lora)
         tensors, _ = load_state_dict(path)
+        if not tensors:
+            raise ValueError(f"{lora} holds no tensors and would change nothing: choose another file")
         check_finite(tensors, lora)
+        check_held(tensors, torch.float32, lora)  # in which the host computes the change
         patched, idle = add_lora(model, tensors, strength)
         if idle and (unknown_keys == REFUSE or len(idle) == len(tensors)):
             more = f" and {len(idle) - SHOWN} more" if len(idle) > SHOWN else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from comfy_api.latest import io
@@ -10,6 +9,7 @@ from comfy_api.latest import io
 from ..uniavgen_core.hub import in_bytes
 from ..uniavgen_core.parts import VOCODER_FOLDER
 from ..uniavgen_core.vocoder import load_vocoder
+from ..uniavgen_core.vocoder.load import check_hub_id, from_hub
 from .adapter_vocoder import HostVocoder
 from .checks import verdict
 from .download import VOCODER, released_vocoder
@@ -57,21 +57,22 @@ class LoadUniAVGenVocoder(io.ComfyNode):
     def validate_inputs(
         cls, folder: str | None = None, hub_id: str | None = None, download: bool | None = None
     ) -> bool | str:
-        if hub_id is None or hub_id.strip() or (folder == VOCODER_FOLDER and download is not False):
+        if hub_id and hub_id.strip():
+            return verdict(check_hub_id, hub_id.strip())
+        if hub_id is None or (folder == VOCODER_FOLDER and download is not False):
             return True
         return verdict(vocoder_path, folder)
 
     @classmethod
     def fingerprint_inputs(cls, folder: str | None = None, hub_id: str | None = None, **_: Any) -> str | None:
-        source = Path((hub_id or "").strip())
-        if source.parts:
-            return fingerprint(source if source.exists() else None)
-        return None if folder is None else fingerprint(find_vocoder(folder))
+        return None if folder is None or (hub_id or "").strip() else fingerprint(find_vocoder(folder))
 
     @classmethod
     @says_what_it_notices
     def execute(cls, folder: str, hub_id: str, download: bool) -> io.NodeOutput:
-        source = hub_id.strip()
-        if not source:
+        if hub_id.strip():
+            check_hub_id(hub_id.strip())
+            source = from_hub(hub_id.strip(), download)
+        else:
             source = released_vocoder() if download and folder == VOCODER_FOLDER else vocoder_path(folder)
         return io.NodeOutput(HostVocoder(load_vocoder(source, allow_download=download)))

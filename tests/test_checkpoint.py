@@ -169,7 +169,15 @@ def test_faulty_indices(tmp_path):
     (tmp_path / "one.safetensors").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
     assert refusal(index).startswith("one.safetensors is a Git-LFS pointer")
 
-    for content, sentence in (("[]", "weight_map"), ("{", "weight_map"), ("<html>", "web page"), ("", "empty")):
+    for content, sentence in (
+        ("[]", "(it needs a 'weight_map'; it is no object)"),
+        ("{}", "what it lists is no object"),
+        ('{"weight_map": ["a"]}', "what it lists is no object"),
+        ('{"weight_map": {"a": "one.safetensors"}, "metadata": [1]}', "what it lists is no object"),
+        ("{", "weight_map"),
+        ("<html>", "web page"),
+        ("", "empty"),
+    ):
         index.write_text(content)
         assert sentence in refusal(index)
 

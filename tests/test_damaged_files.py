@@ -73,6 +73,8 @@ OFFSETS = [
     ("three offsets", {"a": floats(0, 4) | {"data_offsets": [0, 4, 8]}}, 4, "damaged header"),
     ("endless", '{"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, Infinity]}}', 4, "Infinity is no number"),
     ("nested", '{"a": ' + "[" * 100_000, 4, "it is nested too deeply"),
+    ("a list", {"a": [1]}, 4, "a is described by something else than a number format and sizes"),
+    ("half of it", {"a": {"dtype": "F32"}}, 4, "a is described by something else than"),
     ("metadata", {"__metadata__": {"a": 1}, "b": floats(0, 4)}, 4, "its metadata is more than texts by name"),
 ]
 
@@ -169,7 +171,10 @@ def test_every_number_of_a_format_is_told_from_what_is_none(dtype):
         ({"speech_stretch": math.nan}, "speech_stretch must be a number above 0"),
         ({"interaction": {"layers": [0.5], "site": "before_ffn", "alignment": "asymmetric"}}, "interaction layers"),
         ({"interaction": {"layers": [9], "site": "before_ffn", "alignment": "asymmetric"}}, "interaction layers"),
-        ({"video": [[]]}, "does not describe a model"),
+        ({"video": [[]]}, "(video: no object)"),
+        ({"interaction": "none"}, "(interaction: no object)"),
+        ({"audio": {"size": 3}}, "(audio: unknown or missing names ['dim', 'ffn_dim', 'num_heads', 'size'])"),
+        ({"interaction": {"layers": 3, "site": "before_ffn", "alignment": "asymmetric"}}, "must be a name or a list"),
     ],
 )
 def test_a_configuration_has_sizes_of_a_model(tmp_path, change, sentence):
@@ -183,9 +188,10 @@ def test_a_configuration_has_sizes_of_a_model(tmp_path, change, sentence):
 
 
 def test_a_configuration_nested_without_end(tmp_path):
-    save_file(small_weights(), tmp_path / "m.safetensors", {CONFIG_KEY: "[" * 100_000})
-    with pytest.raises(CheckpointError, match="does not describe a model this version knows"):
-        load_model(tmp_path / "m.safetensors")
+    for text, fault in (("[" * 100_000, ""), ("[]", r"\(model configuration: no object\)")):
+        save_file(small_weights(), tmp_path / "m.safetensors", {CONFIG_KEY: text})
+        with pytest.raises(CheckpointError, match=f"does not describe a model this version knows {fault}"):
+            load_model(tmp_path / "m.safetensors")
 
 
 def test_the_largest_configuration_is_checked_without_its_memory(tmp_path):

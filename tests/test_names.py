@@ -10,16 +10,20 @@ from test_checkpoint import SMALL, small_weights
 from uniavgen_core.checkpoint import (
     CONFIG_KEY,
     CheckpointError,
+    check_held,
     check_names,
     check_numbers,
     common_prefix,
     expected_shapes,
     formats_of,
     load_model,
+    load_state_dict,
+    shapes_of,
     with_side_tensors,
 )
 from uniavgen_core.checkpoint.signatures import SIGNATURES, recognise
 from uniavgen_core.config import RELEASE
+from uniavgen_core.tiny.load import WEIGHTS
 
 # a few names of each, as their public code gives them
 OTHERS = {
@@ -64,6 +68,19 @@ OTHERS = {
     "T5 text encoder": {"shared.weight": (1, 1), "encoder.block.0.layer.0.SelfAttention.k.weight": (4096, 4096)},
     "VAE of Wan": {"decoder.middle.0.residual.0.gamma": (1024, 1, 1, 1), "conv2.weight": (48, 48, 1, 1, 1)},
     "BigVGAN": {"conv_pre.weight": (1536, 80, 7), "resblocks.0.activations.0.act.alpha": (768,)},
+    "the tiny model's VAE": {"encode_first.weight": (48, 768), "decode_rest.weight": (2048, 48)},
+    "the tiny model's vocoder": {"backbone.convnext.0.gamma": (160,), "head.out.weight": (1026, 160)},
+    "the tiny model's caption encoder": {
+        "embedding.weight": (257, 64),
+        "convolution.weight": (128, 64, 5),
+        "projection.weight": (64, 128),
+    },
+    "a Vocos": {"backbone.convnext.0.gamma": (512,), "head.out.weight": (1026, 512)},
+    "Flux": {"double_blocks.0.img_attn.qkv.weight": (9216, 3072), "img_in.weight": (3072, 64)},
+    "Stable Diffusion": {
+        "model.diffusion_model.input_blocks.0.0.weight": (320, 4, 3, 3),
+        "first_stage_model.encoder.conv_in.weight": (128, 3, 3, 3),
+    },
     "a LoRA": {
         "diffusion_model.blocks.0.self_attn.q.lora_A.weight": (16, 3072),
         "diffusion_model.blocks.0.self_attn.q.lora_B.weight": (3072, 16),
@@ -89,6 +106,15 @@ def test_another_model_is_called_by_its_name(name, release):
     message = str(error.value)
     assert message.startswith("file.safetensors is ") and name in message
     assert "missing (20" in message and "surplus (" in message  # and still what is wrong with it
+
+
+@pytest.mark.case("Files", "another model's file (named)")
+@pytest.mark.parametrize("part", ["vae", "vocoder", "caption_encoder"])
+def test_the_parts_of_the_tiny_model_are_called_by_their_names(part, release):
+    shapes = shapes_of(load_state_dict(WEIGHTS / f"{part}.safetensors")[0])
+    name = "VAE" if part == "vae" else part.replace("_", " ")
+    with pytest.raises(CheckpointError, match=rf"^file is the tiny model's {name}: choose 'tiny \(built in\)'"):
+        check_names(shapes, release, "file")
 
 
 def test_every_signature_is_seen():
@@ -201,3 +227,23 @@ def test_the_core_leaves_quantised_files_to_the_host(tmp_path, surplus):
     save_file(small_weights() | {surplus: torch.ones(2)}, tmp_path / "m.safetensors", {CONFIG_KEY: SMALL.to_json()})
     with pytest.raises(CheckpointError, match="quantised for ComfyUI, which alone can run it"):
         load_model(tmp_path / "m.safetensors")
+
+
+@pytest.mark.case("Files", "NaN or infinite weights")
+def test_numbers_that_the_format_in_memory_cannot_hold(tmp_path):
+    """Finite in the file, infinite once they are cast."""
+    weights = small_weights() | {"head.head.weight": 1e300 * small_weights()["head.head.weight"].double()}
+    save_file(weights, tmp_path / "m.safetensors", {CONFIG_KEY: SMALL.to_json()})
+    with pytest.raises(CheckpointError, match=r"m\.safetensors holds .* too large for float32 in head\.head\.weight"):
+        load_model(tmp_path / "m.safetensors", dtype=torch.float32)
+    assert load_model(tmp_path / "m.safetensors").head.head.weight.dtype == torch.float64
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn])
+def test_what_a_format_holds_is_not_refused(dtype):
+    """The largest number, and what rounds to it."""
+    most = torch.finfo(dtype).max
+    check_held({"a": torch.tensor([most, -most * (1 + 1e-8)], dtype=torch.float64)}, dtype, "w")
+    for number in (most * 1.1, -most * 1.1):
+        with pytest.raises(CheckpointError, match=r"w holds numbers too large for .* in b: choose a"):
+            check_held({"a": torch.ones(2), "b": torch.tensor([number], dtype=torch.float64)}, dtype, "w")

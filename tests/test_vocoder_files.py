@@ -16,7 +16,7 @@ from vocoders import EXACT, mel, save_vocos, vocos_config
 
 from uniavgen_core.checkpoint import CheckpointError
 from uniavgen_core.vocoder import load_vocoder, vocos
-from uniavgen_core.vocoder.load import kind_of
+from uniavgen_core.vocoder.load import check_hub_id, from_hub, kind_of
 
 pytest_plugins = ("vocoders",)
 
@@ -179,6 +179,26 @@ def hub(tmp_path, monkeypatch) -> Path:
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
     monkeypatch.setattr(huggingface_hub, "calls", calls, raising=False)
     return tmp_path
+
+
+NO_HUB_IDS = ("/x/y", "../x", "a/../b", "a/b/..", "C:/x/y", "C:x/y", "a\\b", "a/b\0", "a//b", "a/b/", "/a/b", "a")
+NO_HUB_IDS += (".a/b", "a/.b", "~/a", "", "a/b\n", "a b/c")
+
+
+@pytest.mark.case("Files", "special or dangling-link paths")
+@pytest.mark.parametrize("text", NO_HUB_IDS)
+def test_what_is_no_name_of_the_hub(text):
+    with pytest.raises(ValueError, match="is not a hub_id: give owner/name or owner/name/folder of the Hub"):
+        check_hub_id(text)
+
+
+def test_a_name_of_the_hub_is_not_a_folder_of_that_name(hub, bigvgan_folder, tmp_path, monkeypatch):
+    shutil.copytree(bigvgan_folder, tmp_path / "someone" / "vocos.1_a-b")
+    monkeypatch.chdir(tmp_path)
+    check_hub_id("someone/vocos.1_a-b")
+    with pytest.raises(CheckpointError, match="nor a repository of that name in the Hugging Face cache"):
+        from_hub("someone/vocos.1_a-b", allow_download=False)
+    assert load_vocoder("someone/vocos.1_a-b").context == 37  # which takes folders
 
 
 @pytest.mark.case("Disk and network", "a connection without the user's word")

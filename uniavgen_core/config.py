@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from enum import Enum
 
@@ -59,6 +60,15 @@ def check_sizes(most: int, **sizes: object) -> None:
     for name, size in sizes.items():
         if type(size) is not int or not 1 <= size <= most:
             raise ValueError(f"{name} must be a whole number from 1 to {most}, not {str(size)[:20]}")
+
+
+def check_object(what: str, values: object, kind: type, defaults: Iterable[str] = ()) -> None:
+    """Raises ``ValueError`` unless it is a JSON object with the names of a dataclass, of which some have a default."""
+    if not isinstance(values, dict):
+        raise ValueError(f"{what}: no object")
+    known = {f.name for f in fields(kind)}
+    if {*defaults, *values} != known:
+        raise ValueError(f"{what}: unknown or missing names {sorted({*defaults, *values} ^ known)}")
 
 
 @dataclass(frozen=True)
@@ -145,12 +155,15 @@ class ModelConfig:
     @classmethod
     def from_json(cls, text: str) -> ModelConfig:
         """Inverse of `to_json`, also for files from before `LATER`. Unknown or missing names raise ``ValueError``."""
-        values = LATER | json.loads(text)
-        known = {f.name for f in fields(cls)}
-        if set(values) != known:
-            raise ValueError(f"model configuration: unknown or missing names {sorted(set(values) ^ known)}")
+        values = json.loads(text)
+        check_object("model configuration", values, cls, LATER)
+        values = LATER | values
+        for name, part in (("video", BranchConfig), ("audio", BranchConfig), ("interaction", InteractionConfig)):
+            check_object(name, values[name], part)
         interaction = values["interaction"]
         layers = interaction["layers"]
+        if not isinstance(layers, str | list):
+            raise ValueError(f"interaction layers {str(layers)[:100]} must be a name or a list")
         return cls(
             **{
                 **values,

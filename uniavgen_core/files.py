@@ -94,3 +94,11 @@ def are_counts(values: Any, most: int) -> bool:
 
 def is_count(value: Any, most: int = 2**63 - 1) -> bool:
     return type(value) is int and 0 <= value <= most
+
+
+def in_bytes(size: float) -> str:
+    """A number of bytes as people write it."""
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= scale:
+            return f"{size / scale:.{2 if size < 100 * scale else 0}f} {unit}"
+    return f"{size:.0f} bytes"

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from .files import parse_json, read_small
+from .files import in_bytes, parse_json, read_small
 from .hub_errors import in_words
 from .parts import INDEX, Part
 from .text.vocabulary import text_sha256
@@ -272,11 +272,3 @@ class _Watched(io.BufferedWriter):
         written = super().write(data)
         self._watch(self.tell())
         return written
-
-
-def in_bytes(size: float) -> str:
-    """A number of bytes as people write it."""
-    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if size >= scale:
-            return f"{size / scale:.{2 if size < 100 * scale else 0}f} {unit}"
-    return f"{size:.0f} bytes"

@@ -259,7 +259,6 @@ def replace_files(bench: Bench, folder: Path) -> dict[str, Any]:
         "Load published": ({"file": files.PUBLISHED}, folder / "diffusion_pytorch_model-00001-of-00002.safetensors"),
         "Lora": ({"lora": "other.safetensors"}, folder / "other.safetensors"),
         "VocoderLoad": ({"folder": config.parent.name, "hub_id": ""}, config.parent / "model.safetensors"),
-        "VocoderLoad path": ({"folder": "", "hub_id": str(config.parent)}, config.parent / "model.safetensors"),
     }
     told = {}
     for key, (inputs, path) in sources.items():

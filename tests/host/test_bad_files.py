@@ -38,6 +38,13 @@ def spoilt(path: Path) -> None:
     save_file(weights, path, {CONFIG_KEY: TINY.to_json()})
 
 
+def far(path: Path) -> None:
+    """Finite where it is stored, infinite in any format of a model."""
+    weights = load_file(TINY_WEIGHTS)
+    weights["head.head.weight"] = 1e300 * weights["head.head.weight"].double()
+    save_file(weights, path, {CONFIG_KEY: TINY.to_json()})
+
+
 def lacking(path: Path) -> None:
     weights = load_file(TINY_WEIGHTS)
     weights["head.head.other"] = weights.pop("head.head.bias")
@@ -81,6 +88,7 @@ CASES = [
     case("the tensor b leaves a hole before it", written(holed), "hole"),
     case("a stands there twice", written(twice), "twice"),
     case("holds numbers that are NaN or infinite in head.head.bias", spoilt, "NaN"),
+    case("bad.safetensors holds numbers too large for ", far, "overflow"),
     case("missing (1): head.head.bias; surplus (1): head", lacking, "names"),
     case("bad.safetensors is LTX-Video: load it with", another, "another"),
     case("num_layers must be a whole number from 1", huge, "huge"),
@@ -149,6 +157,11 @@ LORA = {
     "blocks.0.ffn.0.lora_down.weight": torch.ones(4, TINY.video.dim),
     "blocks.0.ffn.0.lora_up.weight": torch.ones(TINY.video.ffn_dim, 4),
 }
+UP = "blocks.0.ffn.0.lora_up.weight"
+RANK_0 = {
+    "blocks.0.ffn.0.lora_down.weight": torch.ones(0, TINY.video.dim),
+    "blocks.0.ffn.0.lora_up.weight": torch.ones(TINY.video.ffn_dim, 0),
+}
 LORAS = [
     case("bad.safetensors is a Git-LFS pointer", written(POINTER), "pointer"),
     case("bad.safetensors is empty", written(b""), "empty"),
@@ -167,6 +180,27 @@ LORAS = [
         "It was made for another one",
         lambda path: save_file({"lora_te_text_model_encoder.lora_up.weight": torch.ones(3, 4)}, path),
         "another",
+    ),
+    case(
+        "the LoRA holds numbers so large that its change of blocks.0.ffn.0.weight could be infinite",
+        lambda path: save_file({key: 1e38 * tensor for key, tensor in LORA.items()}, path),
+        "overflow",
+    ),
+    case(
+        "bad.safetensors holds numbers too large for float32 in blocks.0.ffn.0.lora_up.weight",
+        lambda path: save_file({**LORA, UP: 1e300 * LORA[UP].double()}, path),
+        "beyond float32",
+    ),
+    case("bad.safetensors holds no tensors", lambda path: save_file({}, path), "nothing"),
+    case(
+        "the LoRA changes nothing by blocks.0.ffn.0.lora_down.weight, which is empty",
+        lambda path: save_file(RANK_0, path),
+        "rank 0",
+    ),
+    case(
+        "the LoRA holds whole numbers instead of weights in blocks.0.ffn.0.lora_down.weight",
+        lambda path: save_file({key: tensor.int() for key, tensor in LORA.items()}, path),
+        "whole numbers",
     ),
 ]
 

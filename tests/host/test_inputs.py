@@ -108,7 +108,7 @@ def test_nodes_leave_their_inputs_alone_and_repeat_themselves(measured):
 
 @pytest.mark.case("Graph", "deleted input file")
 def test_loaders_tell_the_host_of_replaced_and_deleted_files(measured):
-    assert len(measured["fingerprints"]) == 6
+    assert len(measured["fingerprints"]) == 5
     for key, (first, again, replaced, deleted) in measured["fingerprints"].items():
         assert first == again and first is not None, key
         assert len({first, replaced, deleted}) == 3, key

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from host.hosts import Failed
+from host.hosts import Failed, Refused
 from host.released_files import vocoder_files, write
 
 from uniavgen_core.parts import VOCODER_FOLDER as NAME
@@ -50,11 +50,18 @@ def test_a_hub_id_takes_the_place_of_the_folder_and_is_not_fetched(server, bigvg
         server.run(with_vocoder(workflow(), hub_id="nobody-at-all/no-vocoder"))
 
 
+@pytest.mark.case("Files", "`../` or absolute paths in an index")
+def test_a_hub_id_is_no_path(server, bigvgan, workflow):
+    for hub_id in (str(bigvgan), f" {bigvgan} ", f"models/../{bigvgan.name}"):
+        with pytest.raises(Refused, match="is not a hub_id: give owner/name"):
+            server.run(with_vocoder(workflow(), hub_id=hub_id))
+
+
 def test_a_folder_that_lost_its_weights(server, bigvgan, workflow):
     weights = bigvgan / "model.safetensors"
     weights.rename(bigvgan / "model.bin")
     try:
         with pytest.raises(Failed, match=r"holds no \.safetensors file"):
-            server.run(with_vocoder(workflow({"sampler.seed": 3}), hub_id=f" {bigvgan} "))
+            server.run(with_vocoder(workflow({"sampler.seed": 3}), folder=bigvgan.name))
     finally:
         (bigvgan / "model.bin").rename(weights)

@@ -2,7 +2,7 @@
 
 from .errors import CheckpointError
 from .load import CONFIG_KEY, Module, config_of, expected_shapes, fill, load_model, released
-from .names import check_finite, check_names, check_numbers, common_prefix, shapes_of
+from .names import check_finite, check_held, check_names, check_numbers, common_prefix, shapes_of
 from .pickles import read_pickle
 from .quantised import formats_of, with_side_tensors
 from .reading import find_weights, load_state_dict
@@ -12,6 +12,7 @@ __all__ = [
     "CheckpointError",
     "Module",
     "check_finite",
+    "check_held",
     "check_names",
     "check_numbers",
     "common_prefix",

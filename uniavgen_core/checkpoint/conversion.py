@@ -24,9 +24,13 @@ FP8_DESCRIPTION = json.dumps({"format": "float8_e4m3fn"}).encode().ljust(32)
 
 @dataclass
 class Loss:
-    """How far a tensor's new numbers are from its old ones."""
+    """How far a tensor's new numbers are from its old ones.
+
+    place: the tensor and its file, as an error calls them
+    """
 
     name: str
+    place: str
     before: torch.dtype
     after: torch.dtype
     squares: float = 0.0
@@ -39,8 +43,8 @@ class Loss:
         error = new - old
         self.squares += float(torch.dot(old, old))
         self.squared_error += float(torch.dot(error, error))
-        self.largest = max(self.largest, largest(old, self.name))
-        self.largest_error = max(self.largest_error, largest(error, self.name))
+        self.largest = max(self.largest, largest(old, self.place))
+        self.largest_error = max(self.largest_error, largest(error, self.place))
 
     @property
     def relative(self) -> float:
@@ -96,13 +100,13 @@ class Conversion:
             if dtype != piece.dtype:
                 loss.add(piece.float(), new.float())
             elif dtype.is_floating_point:
-                largest(piece.float(), name)
+                largest(piece.float(), loss.place)
             yield new
 
     def in_fp8(self, name: str) -> Iterator[Tensor]:
         """Scale, weight and description: two readings, because the scale follows from the largest number."""
         loss = self._loss(name, FP8)
-        most = max((largest(piece.float(), name) for piece in self.source.pieces(name)), default=0.0)
+        most = max((largest(piece.float(), loss.place) for piece in self.source.pieces(name)), default=0.0)
         scale = torch.tensor(most / LARGEST if most else 1.0)
         yield scale
         for piece in self.source.pieces(name):
@@ -113,14 +117,15 @@ class Conversion:
         yield torch.frombuffer(bytearray(FP8_DESCRIPTION), dtype=torch.uint8)
 
     def _loss(self, name: str, after: torch.dtype) -> Loss:
-        loss = Loss(self.names[name], self.source.layouts[name].dtype, after)
+        place = f"{self.source.file_of(name).name}: {name}"
+        loss = Loss(self.names[name], place, self.source.layouts[name].dtype, after)
         self.losses.append(loss)
         return loss
 
 
-def largest(piece: Tensor, name: str) -> float:
+def largest(piece: Tensor, place: str) -> float:
     """The largest absolute number of a piece in float32. Raises ``CheckpointError`` for what no weight can be."""
     found = max(abs(float(end)) for end in piece.aminmax())
     if not isfinite(found):
-        raise CheckpointError(f"{name} holds numbers that are NaN or infinite: download it again")
+        raise CheckpointError(f"{place} holds numbers that are NaN or infinite: download it again")
     return found

@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 from ..config import RELEASE, ModelConfig
 from ..model.joint import JointModel
 from .errors import CheckpointError
-from .names import Shape, check_names, check_numbers, common_prefix, shapes_of
+from .names import Shape, check_held, check_names, check_numbers, common_prefix, shapes_of
 from .quantised import bytes_of, is_quantised
 from .reading import load_state_dict
 
@@ -97,6 +97,8 @@ def fill(
         module = build()
     check_names(shapes_of(tensors), shapes_of(module.state_dict()), source)
     check_numbers(tensors, module.state_dict(), source)
+    if dtype is not None:
+        check_held(tensors, dtype, source)
     converted = {}
     for name in list(tensors):
         tensor = tensors.pop(name)

@@ -89,14 +89,30 @@ def check_finite(tensors: Mapping[str, Tensor], source: str) -> None:
         )
 
 
-def is_finite(tensor: Tensor) -> bool:
-    """Whether all numbers of a tensor are: a piece at a time, as quickly as its format allows."""
+def check_held(tensors: Mapping[str, Tensor], dtype: torch.dtype, source: str) -> None:
+    """Raises ``CheckpointError`` that lists the tensors with numbers too large for the format they are to be cast to.
+    Reads only those of formats that reach further."""
+    most = torch.finfo(dtype).max
+    far = [name for name, x in tensors.items() if x.is_floating_point() and torch.finfo(x.dtype).max > most]
+    wrong = [name for name in far if not is_finite(tensors[name], dtype)]
+    if wrong:
+        raise CheckpointError(
+            f"{source} holds numbers too large for {str(dtype).removeprefix('torch.')} in {listing(wrong)}: choose a "
+            "number format that reaches further, or another file"
+        )
+
+
+def is_finite(tensor: Tensor, dtype: torch.dtype | None = None) -> bool:
+    """Whether all numbers of a tensor are: a piece at a time, as quickly as its format allows.
+
+    dtype: in which they are to be, None for the tensor's own
+    """
     check_interruption()
     pieces = tensor.reshape(-1).split(PIECE) if tensor.numel() else ()
-    if (largest := LARGEST_BITS.get(tensor.dtype)) is not None:
+    if dtype is None and (largest := LARGEST_BITS.get(tensor.dtype)) is not None:
         return all(int(piece.view(torch.uint8).bitwise_and(0x7F).amax()) <= largest for piece in pieces)
     pieces = pieces if tensor.dtype in WIDE else (piece.float() for piece in pieces)
-    return all(isfinite(end) for piece in pieces for end in map(float, piece.aminmax()))
+    return all(isfinite(end.to(dtype or end.dtype)) for piece in pieces for end in piece.aminmax())
 
 
 def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, Shape]:

@@ -70,13 +70,16 @@ class PickleSource:
 
     def __init__(self, path: Path):
         tensors = read_pickle(path)
-        self.tensors = tensors
+        self.path, self.tensors = path, tensors
         self.layouts = {name: Layout(tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()}
         self.metadata: dict[str, str] = {}
         self.files = {path}
 
     def pieces(self, name: str) -> Iterator[Tensor]:
         yield from self.tensors[name].reshape(-1).split(PIECE)
+
+    def file_of(self, name: str) -> Path:
+        return self.path
 
 
 def open_source(path: Path) -> Source:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Container, Mapping
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -129,7 +129,7 @@ def _read_header(path: Path) -> tuple[dict[str, Stored], dict[str, str]]:
         header = brace + file.read(length - 1)
     try:
         stored, metadata, expected = _parse_header(path, header)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except ValueError as error:
         raise CheckpointError(f"{path.name} has a damaged header ({error}): download it again") from error
     if size != expected:
         fault = "is truncated" if size < expected else "has something after its end"
@@ -138,7 +138,7 @@ def _read_header(path: Path) -> tuple[dict[str, Stored], dict[str, str]]:
 
 
 def _parse_header(path: Path, header: bytes) -> tuple[dict[str, Stored], dict[str, str], int]:
-    """Tensors, metadata, and the bytes that the file should have. Raises several kinds of errors for a damaged header.
+    """Tensors, metadata, and the bytes that the file should have. Raises ``ValueError`` for a damaged header.
 
     The tensors must lie one after the other, without holes, and not over each other.
     """
@@ -149,7 +149,8 @@ def _parse_header(path: Path, header: bytes) -> tuple[dict[str, Stored], dict[st
     first = end = 8 + len(header)
     stored = {}
     for name, entry in described.items():
-        dtype, shape, places = (entry[key] for key in ("dtype", "shape", "data_offsets"))
+        told = entry if isinstance(entry, dict) else {}
+        dtype, shape, places = (told.get(key) for key in ("dtype", "shape", "data_offsets"))
         if not (isinstance(dtype, str) and are_counts(shape, MOST_DIMENSIONS) and are_counts(places, 2)):
             raise ValueError(f"{shortened(name)} is described by something else than a number format and sizes")
         start, stop = places
@@ -192,10 +193,12 @@ def _read_index(path: Path) -> tuple[dict[str, str], dict[str, str]]:
         if size > MOST_HEADER:
             raise ValueError(f"it has {size} bytes")
         index = parse_json(path.read_bytes())
-        listed, metadata = index["weight_map"], index.get("metadata") or {}
-        if not isinstance(listed, Mapping) or not isinstance(metadata, Mapping):
-            raise TypeError("its lists are none")
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        if not isinstance(index, dict):
+            raise ValueError("it is no object")
+        listed, metadata = index.get("weight_map"), index.get("metadata") or {}
+        if not isinstance(listed, dict) or not isinstance(metadata, dict):
+            raise ValueError("what it lists is no object")
+    except ValueError as error:
         raise CheckpointError(
             f"{path.name} is not an index of shards (it needs a 'weight_map'; {error}): download it again"
         ) from error

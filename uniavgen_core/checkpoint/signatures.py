@@ -1,7 +1,8 @@
 """What the weights of other models look like, so that a wrong file can be called by its name.
 
-Verified against the public code of each: ComfyUI's `model_detection.py` (LTX, HunyuanVideo, Wan) and `sd.py` (Wan VAE,
-T5), Ovi's `fusion.py`, diffusers' Wan conversion, F5-TTS' checkpoints, transformers' BigVGAN, Wan's `t5.py`.
+Verified against the public code of each: ComfyUI's `model_detection.py` (LTX, HunyuanVideo, Wan, Flux, Stable
+Diffusion) and `sd.py` (Wan VAE, T5), Ovi's `fusion.py`, diffusers' Wan conversion, F5-TTS' checkpoints, transformers'
+BigVGAN, Vocos, Wan's `t5.py`.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ class Signature:
 
 
 OTHER_FAMILY = "load it with the host's 'Load Diffusion Model' node, and here the weights of UniAVGen"
+BROUGHT_ALONG = "choose 'tiny (built in)', which brings it along, or the weights of a joint model"
 # the first that matches counts, so the more particular come first
 SIGNATURES = (
     Signature(
@@ -79,6 +81,30 @@ SIGNATURES = (
         OTHER_FAMILY,
         (r"text_embedding\.0\.weight$", r"blocks\.0\.self_attn\."),
         {"patch_embedding.weight": (3072, 48, 1, 2, 2)},
+    ),
+    Signature("the tiny model's VAE", BROUGHT_ALONG, (r"encode_first\.weight$", r"decode_rest\.weight$")),
+    Signature(
+        "the tiny model's caption encoder",
+        BROUGHT_ALONG,
+        (r"convolution\.weight$", r"projection\.weight$"),
+        {"embedding.weight": (257, 64)},
+    ),
+    Signature(
+        "the tiny model's vocoder",
+        BROUGHT_ALONG,
+        (r"backbone\.convnext\.0\.gamma$",),
+        {"head.out.weight": (1026, 160)},
+    ),
+    Signature(
+        "a Vocos vocoder",
+        "put its folder into models/vocoders and load it with 'Load UniAVGen Vocoder'",
+        (r"backbone\.convnext\.0\.gamma$", r"head\.out\.weight$"),
+    ),
+    Signature("Flux, or a model of its kind", OTHER_FAMILY, (r"double_blocks\.0\.img_attn\.qkv\.weight$",)),
+    Signature(
+        "Stable Diffusion",
+        "load it with the host's 'Load Checkpoint' node, and here the weights of UniAVGen",
+        (r"input_blocks\.0\.0\.weight$",),
     ),
     Signature("another Wan model", OTHER_FAMILY, (r"text_embedding\.0\.weight$", r"blocks\.0\.self_attn\.")),
 )

@@ -14,7 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ..files import fault_of
+from ..files import fault_of, in_bytes
 from ..whole import whole_or_nothing
 from .errors import CheckpointError
 from .names import PIECE, Shape
@@ -66,6 +66,10 @@ class Source(Protocol):
         """The numbers of a tensor in their order: flat, in its own format, at most `PIECE` at a time."""
         ...
 
+    def file_of(self, name: str) -> Path:
+        """Where a tensor lies."""
+        ...
+
 
 class SafetensorsSource:
     """A file, an index or a folder. Raises ``CheckpointError`` for everything that is not whole."""
@@ -86,6 +90,9 @@ class SafetensorsSource:
                 if file.readinto(piece.view(torch.uint8).numpy()) != piece.nbytes:
                     raise CheckpointError(f"{stored.file.name} became shorter while it was read: download it again")
                 yield piece
+
+    def file_of(self, name: str) -> Path:
+        return self.stored[name].file
 
 
 def layout_of(name: str, stored: Stored) -> Layout:
@@ -152,6 +159,6 @@ def check_space(target: Path, needed: int) -> None:
     free = shutil.disk_usage(target.parent).free
     if free < needed:
         raise CheckpointError(
-            f"{target.name} needs {needed / 1e9:.1f} GB and {target.parent} has {free / 1e9:.1f} GB left: make room, "
-            "or choose another folder"
+            f"{target.name} needs {in_bytes(needed)} and {target.parent} has {in_bytes(free)} left: make room, or "
+            "choose another folder"
         )

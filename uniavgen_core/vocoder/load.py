@@ -9,13 +9,13 @@ from pathlib import Path
 import torch
 
 from ..checkpoint import CheckpointError
-from ..files import impostor_of, parse_json, read_small
+from ..files import impostor_of, parse_json, read_small, shortened
 from . import bigvgan, vocos
 from .neural import NeuralVocoder
 
 FILES = (bigvgan.CONFIG, vocos.CONFIG, "model.safetensors", vocos.PICKLE)  # what is fetched of a hub repository
 MOST_BYTES = {bigvgan.CONFIG: bigvgan.MOST_CONFIG, vocos.CONFIG: vocos.MOST_CONFIG}
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(/[\w.-]+)*")
+_HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)+")
 
 
 def load_vocoder(source: str | Path, allow_download: bool = False, device: torch.device | str = "cpu") -> NeuralVocoder:
@@ -28,7 +28,7 @@ def load_vocoder(source: str | Path, allow_download: bool = False, device: torch
     path = Path(source)
     folder = path.parent if os.path.isfile(path) else path
     if not os.path.isdir(folder):
-        folder = _from_hub(str(source), allow_download)
+        folder = from_hub(str(source), allow_download)
     kind = kind_of(folder)
     if kind is None:
         for config in (folder / name for name in MOST_BYTES):
@@ -70,7 +70,16 @@ def _check(path: Path) -> None:
         raise CheckpointError(f"{path} {sentence}")
 
 
-def _from_hub(source: str, allow_download: bool) -> Path:
+def check_hub_id(text: str) -> None:
+    """Raises ``ValueError`` for anything else than a name of the Hub, without a look at the disk."""
+    if ".." in text or not _HUB_ID.fullmatch(text):
+        raise ValueError(
+            f"{shortened(text)!r} is not a hub_id: give owner/name or owner/name/folder of the Hub, or put a folder of "
+            "your own into models/vocoders and choose it as the folder"
+        )
+
+
+def from_hub(source: str, allow_download: bool) -> Path:
     """The folder in the Hugging Face cache, filled if that is allowed."""
     if not _HUB_ID.fullmatch(source.replace("\\", "/")):
         raise CheckpointError(f"there is no vocoder at {source}: check the path, or give the id of a hub repository")
