@@ -229,7 +229,7 @@ def test_the_core_leaves_quantised_files_to_the_host(tmp_path, surplus):
         load_model(tmp_path / "m.safetensors")
 
 
-@pytest.mark.case("Files", "NaN or infinite weights")
+@pytest.mark.case("Files", "weights that become infinite once they are cast")
 def test_numbers_that_the_format_in_memory_cannot_hold(tmp_path):
     """Finite in the file, infinite once they are cast."""
     weights = small_weights() | {"head.head.weight": 1e300 * small_weights()["head.head.weight"].double()}

@@ -185,7 +185,7 @@ NO_HUB_IDS = ("/x/y", "../x", "a/../b", "a/b/..", "C:/x/y", "C:x/y", "a\\b", "a/
 NO_HUB_IDS += (".a/b", "a/.b", "~/a", "", "a/b\n", "a b/c")
 
 
-@pytest.mark.case("Files", "special or dangling-link paths")
+@pytest.mark.case("Files", "a path in place of a hub id")
 @pytest.mark.parametrize("text", NO_HUB_IDS)
 def test_what_is_no_name_of_the_hub(text):
     with pytest.raises(ValueError, match="is not a hub_id: give owner/name or owner/name/folder of the Hub"):

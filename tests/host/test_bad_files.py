@@ -145,6 +145,7 @@ def model_file(server: Server):
 @pytest.mark.case("Files", "missing shard")
 @pytest.mark.case("Files", "`../` or absolute paths in an index")
 @pytest.mark.case("Files", "special or dangling-link paths")
+@pytest.mark.case("Files", "weights that become infinite once they are cast")
 @pytest.mark.parametrize(("make", "sentence", "file"), CASES)
 def test_a_bad_file_is_refused_on_its_node(server, workflow, model_file, make, sentence, file) -> None:
     make(model_file / file)
@@ -211,6 +212,8 @@ LORAS = [
 @pytest.mark.case("Files", "NaN or infinite weights")
 @pytest.mark.case("Files", "missing, surplus, misshapen tensors (listed)")
 @pytest.mark.case("Files", "another model's file (named)")
+@pytest.mark.case("Files", "weights that become infinite once they are cast")
+@pytest.mark.case("Files", "a LoRA of no tensors, of rank 0 or of whole numbers")
 @pytest.mark.parametrize(("make", "sentence", "file"), LORAS)
 def test_a_bad_lora_is_refused_on_its_node(server, workflow, make, sentence, file) -> None:
     folder = server.base / "models" / "loras"
