@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import pytest
 from batches import COLUMNS, DEAD, HEADER, JOINT, VOICE, batch, clips, report, row
@@ -144,6 +145,7 @@ def test_a_report_that_is_a_link_is_refused(servers, table, tmp_path, capsys):
 
 
 @pytest.mark.case("Files", "pipes and devices in place of a file")
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes and devices are files of other systems")
 @pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
 def test_a_table_that_is_no_file_is_refused_unread(servers, tmp_path, capsys, kind):
     path = tmp_path / "rows.csv"

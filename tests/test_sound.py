@@ -14,6 +14,7 @@ from media import cut_off, grey, tone, write_playlist, write_sound, write_video
 from safetensors.torch import load_file
 
 import uniavgen_core.audio.sound as sound_module
+from uniavgen_core import media
 from uniavgen_core.audio.mel import denormalize, log_mel, normalize, peak_normalize
 from uniavgen_core.audio.sound import Sound, driving_tokens, read_sound, to_model_sound, voice_tokens, writable
 from uniavgen_core.geometry import SAMPLE_RATE
@@ -320,10 +321,10 @@ def test_a_file_of_one_sample_a_second_is_refused_unread(tmp_path: Path) -> None
 @pytest.mark.case("Media", "over-long sound")
 def test_a_file_that_lasts_hours_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By what it declares; where it declares nothing, as soon as so much is read."""
-    monkeypatch.setattr(sound_module, "MAX_SECONDS", 2)
+    monkeypatch.setattr(media, "MAX_SECONDS", 2)
     write_sound(tmp_path / "long.wav", tone(2.5, 8000), 8000, codec="pcm_s16le", sample_format="s16")
-    with pytest.raises(ValueError, match=r"long\.wav lasts 0\.0 hours, 0 at most .* cut out what is needed"):
+    with pytest.raises(ValueError, match=r"long\.wav has 0\.0 hours of sound, 0 at most .* cut out what is needed"):
         read_sound(tmp_path / "long.wav")
     monkeypatch.setattr(sound_module, "declared_seconds", lambda *_: None)
-    with pytest.raises(ValueError, match=r"long\.wav lasts"):
+    with pytest.raises(ValueError, match=r"long\.wav has"):
         read_sound(tmp_path / "long.wav")

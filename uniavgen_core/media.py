@@ -23,6 +23,7 @@ CONTAINERS = (
 GUESSED_LENGTH = ("mp3", "aac", "ac3", "eac3", "amr", "mpegts", "mpeg", "flv")
 
 Stream = TypeVar("Stream", bound=av.stream.Stream)
+MAX_SECONDS = 2 * 3600  # of a file that is read
 UNKNOWN_SIZE = 0x7FFF_0000  # programs that write WAV into a pipe put this or more
 
 
@@ -58,6 +59,15 @@ def check_file(path: Path, kind: str) -> None:
         raise ValueError(f"{path} is not a file but a device or a pipe: give a {kind} file")
     if not path.stat().st_size:
         raise ValueError(f"the {kind} file {path} is empty: it has no bytes at all")
+
+
+def check_seconds(kind: str, seconds: float | Fraction, path: str | Path) -> None:
+    """Raises ``ValueError`` with a sentence for a file that is too long to be read whole. kind: pictures or sound"""
+    if seconds > MAX_SECONDS:
+        raise ValueError(
+            f"{path} has {float(seconds) / 3600:.1f} hours of {kind}, {MAX_SECONDS // 3600} at most can be read: cut "
+            "out what is needed, or export it again if it is shorter"
+        )
 
 
 def moving_pictures(container: av.container.InputContainer) -> av.VideoStream | None:

@@ -21,6 +21,7 @@ from torch.nn.functional import pad
 
 from ..geometry import SAMPLE_RATE
 from ..media import (
+    check_seconds,
     declared_seconds,
     decodable,
     decode_what_can_be,
@@ -32,7 +33,6 @@ from .mel import MIN_SAMPLES, log_mel, normalize, peak_normalize
 
 VOICE_PAUSE = 7200  # samples of silence after a reference voice: 0.3 s (released behaviour)
 MIN_RATE, MAX_RATE = 1_000, 768_000
-MAX_SECONDS = 2 * 3600  # of a file
 GAP = 0.1  # seconds that timestamps may be off before the difference is filled with silence
 MISSING = 0.05  # share of the declared length that may be missing
 STOP_BAND = 120.0  # dB
@@ -80,7 +80,7 @@ def read_sound(path: str | Path) -> Sound:
         pictures = moving_pictures(container)
         start = None if pictures is None else _start(pictures)
         declared = declared_seconds(container, stream)
-        check_seconds(declared or 0, path)
+        check_seconds("sound", declared or 0, path)
         cut_at = _seconds_of_edit_list(container, stream, start)
         losses: list[str] = []
         parts, rate, decoded = _place(decode_what_can_be(container, stream, losses), start, declared, path)
@@ -139,15 +139,6 @@ def check_rate(sample_rate: float, place: str = "") -> None:
         raise ValueError(
             f"a sample rate of {sample_rate} Hz{place} is not usable: it must be from {MIN_RATE} to {MAX_RATE}, "
             "and whole"
-        )
-
-
-def check_seconds(seconds: float | Fraction, path: str | Path) -> None:
-    """Raises ``ValueError`` with a sentence for a file that is too long to be read whole."""
-    if seconds > MAX_SECONDS:
-        raise ValueError(
-            f"the sound of {path} lasts {float(seconds) / 3600:.1f} hours, {MAX_SECONDS // 3600} at most can be read: "
-            "cut out what is needed, or export it again if it is shorter"
         )
 
 
@@ -221,7 +212,7 @@ def _place(
                 f"{frame.sample_rate} Hz in the middle: export it again with one layout"
             )
         decoded += samples.shape[1]
-        check_seconds(decoded / rate, path)
+        check_seconds("sound", decoded / rate, path)
         begin = position
         if frame.time is not None and start is not None:
             begin = round((frame.pts * frame.time_base - start) * rate)

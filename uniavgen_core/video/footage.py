@@ -21,12 +21,11 @@ from PIL import Image
 from torch import Tensor
 
 from ..geometry import TEMPORAL_STRIDE, VIDEO_FPS
-from ..media import declared_seconds, decodable, decode_what_can_be, moving_pictures, open_media
+from ..media import check_seconds, declared_seconds, decodable, decode_what_can_be, moving_pictures, open_media
 from .picture import MAX_PIXELS, TOO_LARGE, resize
 
 ROUNDING = Fraction(1, 1000)  # seconds: Matroska and FLV round their timestamps to milliseconds
 MISSING_SECONDS = Fraction(1, 10)  # what may be missing of the declared length
-MAX_SECONDS = 2 * 3600
 FULL = 2  # FFmpeg's number for colours from 0 to 255
 
 log = logging.getLogger(__name__)
@@ -111,11 +110,7 @@ def read_footage(path: str | Path) -> Footage:
         raise ValueError(_too_few(path, declared, len(pts)))
     if held < counts[0] == declared and exact_count:
         log.warning("%s declares %d pictures but holds %d: its very end may be missing", path, declared, held)
-    if duration > MAX_SECONDS:
-        raise ValueError(
-            f"the pictures of {path} last {float(duration) / 3600:.1f} hours, {MAX_SECONDS // 3600} at most can be "
-            "read: cut out what is needed, or export it again if it is shorter"
-        )
+    check_seconds("pictures", duration, path)
     if losses:
         log.warning("%s is damaged in %d places, which show the picture before (%s)", path, len(losses), losses[0])
     return Footage(Path(path), width, height, rate, tuple(pts), time_base, duration, has_sound, turned, rounded)
