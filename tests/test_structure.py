@@ -74,7 +74,9 @@ LAYERS = {
     "hub_errors": {"whole"},
     "hub": {"files", "parts", "hub_errors", "text"},
     "download": {"hub", "parts"},
+    "options": {"geometry", "sampling", "text", "windows"},
     "__main__": {
+        "options",
         "download",
         "pipeline",
         "windows",
