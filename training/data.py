@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import json
 import os
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
 from multiprocessing import get_context
+from operator import itemgetter
 from pathlib import Path
 
 import torch
@@ -28,7 +31,7 @@ from .clips import make_clip
 # Frames of the clips, and how many of each are made; and of clips without pictures
 LENGTHS = {33: 4000, 57: 1000, 81: 3000}
 SOUNDS, FIRST_SOUND = {33: 8000, 57: 2000, 81: 4000}, 100_000
-SHARD = 200
+SHARD = 50
 NO_PICTURES = (48, 1, 2, 2)  # the smallest video latent that the model takes
 TEXTS = ("text", "caption", "reference_text", "word_times")  # kept as JSON
 
@@ -53,38 +56,64 @@ class Batch:
     reference_text: list[str]
     word_times: list[list[tuple[float, float]]]
 
-    def to(self, device: torch.device | str) -> Batch:
-        moved = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
-        return replace(self, **moved)
+
+@dataclass(frozen=True)
+class Wanted:
+    """Clips of the training split that are wanted in a folder.
+
+    vae: encodes their pictures; None makes sounds alone
+    lengths: frames of the clips, and how many of each; first: seed of the first of each length
+    """
+
+    folder: Path
+    vae: TinyVAE | None
+    lengths: Mapping[int, int]
+    first: int = 0
+
+    def missing(self) -> list[tuple[int, range, Path]]:
+        """Frames, seeds and file of each shard that is not there, all lengths in turn."""
+        shards = [
+            (frames, range(self.first + start, self.first + min(start + SHARD, count)), start // SHARD)
+            for start in range(0, max(self.lengths.values()), SHARD)
+            for frames, count in self.lengths.items()
+            if start < count
+        ]
+        paths = [self.folder / f"{frames}-{number:04d}.safetensors" for frames, _, number in shards]
+        return [(*shard[:2], path) for shard, path in zip(shards, paths, strict=True) if not path.exists()]
 
 
-def make_data(folder: Path, vae: TinyVAE, lengths: dict[int, int] = LENGTHS, workers: int = 1, first: int = 0) -> None:
-    """Writes the shards of the training split that are missing. first: seed of the first clip of each length"""
-    _make_shards(folder, vae, lengths, first, workers)
+@contextmanager
+def making(all_wanted: Sequence[Wanted], workers: int = 1) -> Iterator[list[Future]]:
+    """Writes the shards that are missing while the block runs, those of all folders side by side.
 
-
-def make_sounds(folder: Path, lengths: dict[int, int] = SOUNDS, workers: int = 1, first: int = FIRST_SOUND) -> None:
-    """The same for clips without pictures, which are others."""
-    _make_shards(folder, None, lengths, first, workers)
-
-
-def _make_shards(folder: Path, vae: TinyVAE | None, lengths: dict[int, int], first: int, workers: int) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    wanted = [
-        (frames, range(first + start, first + start + SHARD), folder / f"{frames}-{start // SHARD:03d}.safetensors")
-        for frames, count in lengths.items()
-        for start in range(0, count, SHARD)
-    ]
-    missing = [shard for shard in wanted if not shard[2].exists()]
+    What has not begun when the block ends is left out.
+    """
+    turns = []
+    for wanted in all_wanted:
+        wanted.folder.mkdir(parents=True, exist_ok=True)
+        missing = wanted.missing()
+        turns += [(place / len(missing), (wanted.vae, *shard)) for place, shard in enumerate(missing)]
+    turns.sort(key=itemgetter(0))
     with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-        done = pool.map(partial(_make_shard, vae), missing)
-        for _ in tqdm(done, desc=folder.name, unit="shard", total=len(missing)):
-            pass
+        shards = [pool.submit(_make_shard, *shard) for _, shard in turns]
+        try:
+            yield shards
+        finally:
+            pool.shutdown(cancel_futures=True)
+        for shard in shards:
+            if not shard.cancelled():
+                shard.result()
 
 
-def _make_shard(vae: TinyVAE | None, shard: tuple[int, range, Path]) -> None:
+def make(all_wanted: Sequence[Wanted], workers: int = 1) -> None:
+    """Writes all shards that are missing."""
+    with making(all_wanted, workers) as shards:
+        for shard in tqdm(as_completed(shards), desc="clips", unit="shard", total=len(shards)):
+            shard.result()
+
+
+def _make_shard(vae: TinyVAE | None, frames: int, seeds: range, path: Path) -> None:
     torch.set_num_threads(1)
-    frames, seeds, path = shard
     clips = [make_clip(frames * 1_000_000 + seed, frames, drawn=vae is not None) for seed in seeds]
     voices = [voice_tokens(sound(clip.reference_waveform)) for clip in clips]
     longest = max(voice.shape[2] for voice in voices)
@@ -123,33 +152,43 @@ def lengthen(voice: Tensor, tokens: int) -> Tensor:
 
 
 class Dataset:
-    """All shards of a folder, in memory (200 KB a clip of 81 frames)."""
+    """All shards of a folder, in the device's memory (200 KB a clip of 81 frames)."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, device: torch.device | str = "cpu"):
+        self.folder, self.device, self._read = folder, device, set()
         self.parts: dict[int, dict[str, Tensor]] = {}
         self.texts: dict[int, dict[str, list]] = {}
-        shards: dict[int, list[Path]] = {}
-        for path in sorted(folder.glob("*-*.safetensors")):
-            shards.setdefault(int(path.stem.split("-")[0]), []).append(path)
-        if not shards:
+        self.grow()
+        if not self.parts:
             raise ValueError(f"there are no clips in {folder}: make them with `python -m training tiny`")
-        for frames, paths in shards.items():
+
+    def grow(self) -> None:
+        """Takes in the shards that have come into the folder since."""
+        new: dict[int, list[Path]] = {}
+        for path in sorted(set(self.folder.glob("*-*.safetensors")) - self._read):
+            new.setdefault(int(path.stem.split("-")[0]), []).append(path)
+            self._read.add(path)
+        for frames, paths in new.items():
             tensors, texts = zip(*map(_read_shard, paths), strict=True)
+            tensors = [{name: part.to(self.device) for name, part in one.items()} for one in tensors]
+            if frames in self.parts:
+                tensors, texts = [self.parts[frames], *tensors], [self.texts[frames], *texts]
             longest = max(part["voice"].shape[2] for part in tensors)
             for part in tensors:
                 part["voice"] = lengthen(part["voice"], longest)
             self.parts[frames] = {name: torch.cat([part[name] for part in tensors]) for name in tensors[0]}
-            self.texts[frames] = {name: [text for part in texts for text in part[name]] for name in TEXTS}
+            self.texts[frames] = {name: list(chain(*(part[name] for part in texts))) for name in TEXTS}
 
     def sample(self, frames: int, count: int, generator: torch.Generator) -> Batch:
-        """Random clips of that many frames, float32."""
+        """Random clips of that many frames, float32, on the device; ``generator`` is of the CPU."""
         parts, texts = self.parts[frames], self.texts[frames]
-        rows = torch.randint(len(parts["video"]), (count,), generator=generator)
+        chosen = torch.randint(len(parts["video"]), (count,), generator=generator)
+        rows = chosen.to(parts["video"].device)
         longest = int(parts["voice_tokens"][rows].max())
         return Batch(
             *(parts[name][rows].float() for name in ("video", "audio", "mask")),
             parts["voice"][rows, :, :longest].float(),
-            **{name: [texts[name][row] for row in rows.tolist()] for name in TEXTS},
+            **{name: [texts[name][row] for row in chosen.tolist()] for name in TEXTS},
         )
 
 

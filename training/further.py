@@ -14,24 +14,27 @@ from uniavgen_core.tiny import load_tiny
 from uniavgen_core.tiny.load import VOCABULARY, WEIGHTS
 
 from . import model
-from .data import Dataset, make_data, make_sounds
+from .data import Dataset, Wanted, make, making
 from .loop import Loop, rank
 from .measures.subject import shipped
 from .pack import pack_model
 from .tiny import in_processes
 
-CLIPS, FIRST_CLIP = {33: 3000, 57: 400, 81: 4000}, 200_000
-SOUNDS, FIRST_SOUND = {33: 1200, 57: 600, 81: 6000}, 300_000
+# Frames of the clips and how many of each; the seed of the first
+CLIPS, FIRST_CLIP = {33: 2000, 57: 2000, 81: 20_000}, 200_000
+SOUNDS, FIRST_SOUND = {33: 10_000, 57: 10_000, 81: 100_000}, 300_000
 TASKS = {
-    "sound": 3,
-    "sound with a voice": 5,
-    "joint": 0.8,
-    "continuation": 0.2,
-    "dubbing": 0.7,
-    "audio-driven": 0.3,
+    "sound": 2.5,
+    "sound with a voice": 3.5,
+    "joint": 1.2,
+    "voice": 0.8,
+    "continuation": 0.4,
+    "dubbing": 1.2,
+    "audio-driven": 0.4,
 }
 LENGTHS = {33: 0.1, 57: 0.1, 81: 0.8}
 MASK = (0.02, 0.0)
+BEGINNING = 120  # shards with which training can begin
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,13 +45,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--processes", type=int, default=1, help="that learn together, one a core")
+    parser.add_argument(
+        "--makers", type=int, default=0, help="processes that go on making clips meanwhile (default: all before)"
+    )
     parser.add_argument("--tokens", type=int, default=2 * model.TOKENS, help="of a batch in each process, about")
 
 
 def main(options: argparse.Namespace) -> None:
-    make_data(options.folder / "clips", load_tiny().vae, CLIPS, options.processes, FIRST_CLIP)
-    make_sounds(options.folder / "sounds", SOUNDS, options.processes, FIRST_SOUND)
-    in_processes(learn, options)
+    wanted = [
+        Wanted(options.folder / "clips", load_tiny().vae, CLIPS, FIRST_CLIP),
+        Wanted(options.folder / "sounds", None, SOUNDS, FIRST_SOUND),
+    ]
+    if options.makers:
+        there = len(list(options.folder.glob("*/*.safetensors")))
+        with making(wanted, options.makers) as shards:
+            for shard in shards[: max(0, BEGINNING - there)]:
+                shard.result()
+            in_processes(learn, options)
+    else:
+        make(wanted, options.processes)
+        in_processes(learn, options)
 
 
 def learn(options: argparse.Namespace) -> None:
@@ -57,8 +73,8 @@ def learn(options: argparse.Namespace) -> None:
     learner = model.train(
         Loop(folder, every=250, device=options.device),
         shipped(),
-        Dataset(folder / "clips"),
-        Dataset(folder / "sounds"),
+        Dataset(folder / "clips", options.device),
+        Dataset(folder / "sounds", options.device),
         Vocabulary.from_file(VOCABULARY),
         (model.Stage(options.steps, TASKS, LENGTHS, MASK),),
         seed=options.seed,

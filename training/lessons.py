@@ -82,7 +82,8 @@ def lesson(
     frames = ClipLength.from_latents(batch.video.shape[2])
     layout = plan(given, frames, tokens=batch.audio.shape[2])
     data = replace(layout.latent, video=batch.video, audio=batch.audio)
-    noise = data.map(lambda x: torch.randn(x.shape, generator=generator).to(x.device))
+    drawn = torch.Generator(batch.video.device).manual_seed(int(torch.randint(2**62, (), generator=generator)))
+    noise = data.map(lambda x: torch.randn(x.shape, generator=drawn, device=x.device))
     sigma = times(len(batch.text), generator).to(batch.video.device)
     noisy = data.map(lambda x, n: torch.lerp(x, n, sigma.view(-1, *[1] * (x.ndim - 1))), noise)
     told = torch.rand(len(batch.text), generator=generator) >= NO_TEXT
@@ -97,7 +98,8 @@ def lesson(
         UNIMODAL if unheard else layout.interaction,
     )
     voice = 0 if given.voice is None else given.voice.shape[2]
-    reader = ReadingAttention(reading(batch, places, speech.shape[1]), voice + batch.audio.shape[2])
+    said = reading(batch, places, speech.shape[1])
+    reader = ReadingAttention(said, voice + batch.audio.shape[2], batch.audio.device)
     return noisy.with_clean_from(data), data.map(lambda x, n: n - x, noise), sigma, conditions, reader
 
 

@@ -55,7 +55,7 @@ class Loop:
         averaged = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
         rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
         start = self._read(name, {"model": model, "averaged": averaged, **numbered(optimizers)})
-        sums: dict[str, float] = {}
+        sums: dict[str, float | Tensor] = {}
         since, done = monotonic(), 0
         bar = tqdm(
             range(start, steps), desc=name, unit="step", initial=start, total=steps, mininterval=10, disable=rank() > 0
@@ -76,10 +76,10 @@ class Loop:
             averaged.update_parameters(model)
             done += 1
             for key, value in values.items():
-                sums[key] = sums.get(key, 0.0) + float(value.detach())
+                sums[key] = sums.get(key, 0.0) + value.detach()  # no number yet: a GPU would have to be waited for
                 sums[f"{key}#"] = sums.get(f"{key}#", 0) + 1
             if (step + 1) % self.every == 0 or step + 1 == steps:
-                means = {key: total / sums[f"{key}#"] for key, total in sums.items() if not key.endswith("#")}
+                means = {key: float(total) / sums[f"{key}#"] for key, total in sums.items() if not key.endswith("#")}
                 parts = {"model": model, "averaged": averaged, **numbered(optimizers)}
                 self._write(name, parts, step + 1, means, (monotonic() - since) / done)
                 bar.set_postfix(loss=f"{means['loss']:.4f}")

@@ -27,6 +27,7 @@ from .muon import Muon
 
 TOKENS = 1700  # latents times 16 and audio tokens of a batch together, about
 READING = 0.1  # weight of the loss of reading
+GROWTH = 100  # steps after which clips that have been made meanwhile are taken in
 # Tasks that train the audio branch alone, on sounds: what it is given then
 ALONE = {"sound": "joint", "sound with a voice": "voice"}
 
@@ -149,12 +150,15 @@ def run(
     rate: float,
     tokens: int = TOKENS,
 ) -> Learner:
-    """Trains through the stages, from where the loop's folder stands."""
+    """Trains through the stages, from where the loop's folder stands, on the device that the data is on."""
     learner = learner.to(loop.device)
     ends = [stage.steps for stage in stages]
     fast = fast_bfloat16(loop.device)
 
     def step_losses(step: int) -> dict[str, Tensor]:
+        if step % GROWTH == 0:
+            clips.grow()
+            sounds.grow()
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
         index = next(i for i, end in enumerate(ends) if step < end)
         stage, start = stages[index], ends[index - 1] if index else 0
@@ -162,7 +166,7 @@ def run(
         generator.manual_seed(generator.initial_seed() + 1_000_000_007 * rank())
         alone, length = task in ALONE, ClipLength(frames)
         count = max(1, tokens // (length.latents * 16 * (not alone) + length.tokens))
-        batch = (sounds if alone else clips).sample(frames, count, generator).to(loop.device)
+        batch = (sounds if alone else clips).sample(frames, count, generator)
         task = ALONE.get(task, task)
         noisy, target, sigma, conditions, attention = lesson(learner.captions, batch, task, vocabulary, generator)
         if alone:
@@ -170,7 +174,7 @@ def run(
         with torch.autocast(torch.device(loop.device).type, torch.bfloat16, enabled=fast):
             velocity = learner.model(noisy, sigma * MAX_TIMESTEP, conditions, attention=attention)
         found = losses(velocity, target, sigma, batch.mask, learner.model.config)
-        if attention.said.any():
+        if attention.reads:
             found["reading"] = attention.loss()
         first, last = stage.mask
         mask = first + (last - first) * (step - start) / (stage.steps - start)

@@ -21,7 +21,7 @@ from uniavgen_core.text.vocabulary import Vocabulary
 from uniavgen_core.tiny.load import VOCABULARY, WEIGHTS
 
 from . import model, vae, vocoder
-from .data import Dataset, make_data, make_sounds
+from .data import FIRST_SOUND, LENGTHS, SOUNDS, Dataset, Wanted, make
 from .loop import Loop, rank
 from .pack import pack_model, write_part
 
@@ -41,8 +41,10 @@ def main(options: argparse.Namespace) -> None:
     autoencoder = vae.train(loop, seed=options.seed)
     print("VAE, PSNR in dB:", vae.quality(autoencoder))
     sounds = vocoder.train(loop, seed=options.seed)
-    make_data(folder / "clips", autoencoder, workers=options.processes)
-    make_sounds(folder / "sounds", workers=options.processes)
+    make(
+        [Wanted(folder / "clips", autoencoder, LENGTHS), Wanted(folder / "sounds", None, SOUNDS, FIRST_SOUND)],
+        options.processes,
+    )
     in_processes(learn, options)
     write_part(output / "vae.safetensors", autoencoder.state_dict(), torch.float16)
     write_part(output / "vocoder.safetensors", vocoder.parameters(sounds), torch.float16)
@@ -52,7 +54,7 @@ def learn(options: argparse.Namespace) -> None:
     """Trains the joint model and writes its files."""
     folder = options.folder
     loop, vocabulary, seed = Loop(folder, device=options.device), Vocabulary.from_file(VOCABULARY), options.seed
-    clips, sounds = Dataset(folder / "clips"), Dataset(folder / "sounds")
+    clips, sounds = (Dataset(folder / name, options.device) for name in ("clips", "sounds"))
     begun = model.audio_branch(model.train_sound(loop, sounds, vocabulary, seed=seed).state_dict())
     learner = model.train(loop, begun, clips, sounds, vocabulary, seed=seed)
     if rank() == 0:

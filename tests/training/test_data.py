@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event, Timer
+
 import pytest
 import torch
 
@@ -25,8 +28,8 @@ def folder(tmp_path, monkeypatch, vae):
     """Two shards of two short clips and one of longer ones, made in this process."""
     monkeypatch.setattr(data, "SHARD", 2)
     tmp_path.joinpath("clips").mkdir()
-    monkeypatch.setattr(data, "ProcessPoolExecutor", InThisProcess)
-    data.make_data(tmp_path / "clips", vae, {17: 4, 21: 2})
+    monkeypatch.setattr(data, "ProcessPoolExecutor", lambda *_: ThreadPoolExecutor(1))
+    data.make([data.Wanted(tmp_path / "clips", vae, {17: 4, 21: 2})])
     return tmp_path / "clips"
 
 
@@ -55,13 +58,56 @@ def test_a_batch_holds_the_clips_as_the_model_sees_them(folder, vae):
 
 def test_only_missing_shards_are_made(folder, monkeypatch, vae):
     made = []
-    monkeypatch.setattr(data, "_make_shard", lambda vae, shard: made.append(shard[2].name))
-    data.make_data(folder, vae, {17: 6, 21: 2})
-    assert made == ["17-002.safetensors"]
+    monkeypatch.setattr(data, "_make_shard", lambda vae, frames, seeds, path: made.append((path.name, seeds)))
+    data.make([data.Wanted(folder, vae, {17: 7, 21: 2}, first=30)])
+    assert made == [("17-0002.safetensors", range(34, 36)), ("17-0003.safetensors", range(36, 37))]
+
+
+def test_all_folders_are_filled_side_by_side(tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(data, "SHARD", 1)
+    monkeypatch.setattr(data, "ProcessPoolExecutor", lambda *_: ThreadPoolExecutor(1))
+    monkeypatch.setattr(
+        data, "_make_shard", lambda vae, frames, seeds, path: made.append(f"{path.parent.name}{frames}")
+    )
+    data.make([data.Wanted(tmp_path / "a", None, {17: 1, 21: 3}), data.Wanted(tmp_path / "b", None, {17: 2})])
+    assert made == ["a17", "b17", "a21", "a21", "b17", "a21"]
+
+
+def test_what_has_not_begun_is_left_out_and_what_failed_is_told(tmp_path, monkeypatch):
+    began, go, made = Event(), Event(), []
+
+    def one(vae, frames, seeds, path):
+        began.set()
+        go.wait()
+        made.append(path)
+        raise OSError("no room")
+
+    monkeypatch.setattr(data, "SHARD", 1)
+    monkeypatch.setattr(data, "ProcessPoolExecutor", lambda *_: ThreadPoolExecutor(1))
+    monkeypatch.setattr(data, "_make_shard", one)
+    with pytest.raises(OSError, match="no room"), data.making([data.Wanted(tmp_path, None, {17: 9})]):
+        began.wait()
+        Timer(0.2, go.set).start()
+    assert len(made) == 1
+
+
+def test_a_dataset_takes_in_what_has_come(folder, vae):
+    dataset = data.Dataset(folder)
+    before = {name: part.clone() for name, part in dataset.parts[17].items()}
+    texts = list(dataset.texts[17]["text"])
+    dataset.grow()
+    assert len(dataset.texts[17]["text"]) == 4
+    data.make([data.Wanted(folder, vae, {17: 6, 25: 1})])
+    dataset.grow()
+    assert len(dataset.parts[17]["audio"]) == 6 and len(dataset.parts[25]["audio"]) == 1
+    assert dataset.texts[17]["text"][:4] == texts and len(dataset.texts[17]["text"]) == 6
+    for name in ("video", "audio", "mask", "voice_tokens"):
+        assert torch.equal(dataset.parts[17][name][:4], before[name])
 
 
 def test_sounds_are_clips_without_pictures_and_others(folder):
-    data.make_sounds(folder.parent / "sounds", {17: 2})
+    data.make([data.Wanted(folder.parent / "sounds", None, {17: 2}, data.FIRST_SOUND)])
     sounds = data.Dataset(folder.parent / "sounds").sample(17, 8, torch.Generator().manual_seed(0))
     clips = {clip.text: clip for clip in (make_clip(17_000_000 + data.FIRST_SOUND + seed, 17) for seed in range(2))}
     assert sounds.video.shape == (8, 48, 1, 2, 2) and not sounds.video.any()
@@ -75,24 +121,9 @@ def test_an_empty_folder_says_what_to_do(tmp_path):
         data.Dataset(tmp_path)
 
 
-class InThisProcess:
-    """A pool that does the work itself."""
-
-    map = staticmethod(map)
-
-    def __init__(self, *_):
-        pass
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
-
-
 def test_the_branches_learn_from_where_the_sound_alone_has_come(folder, tmp_path):
     """At a rate of zero nothing moves: what the joint model begins with is the audio branch that was trained."""
-    data.make_sounds(tmp_path / "sounds", {17: 2})
+    data.make([data.Wanted(tmp_path / "sounds", None, {17: 2}, data.FIRST_SOUND)])
     vocabulary, loop = Vocabulary.from_file(VOCABULARY), Loop(tmp_path / "states")
     sounds = data.Dataset(tmp_path / "sounds")
     stage = Stage(2, {"sound with a voice": 1}, {17: 1})
