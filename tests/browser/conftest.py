@@ -17,7 +17,7 @@ from browser.front_end import FrontEnd, launched
 from host.hosts import ROOT, Server, find_hosts, serve
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
-GIVEN = {"audio.wav": "speech.wav", "voice.wav": "voice.wav", "video.mp4": "clip.mp4", "earlier.mp4": "clip.mp4"}
+GIVEN = ("speech.wav", "voice.wav", "clip.mp4")  # what the workflows name
 
 
 def find_browser() -> tuple[str, list[str]]:
@@ -44,8 +44,8 @@ SKIPPED = pytest.param(None, id="no-browser", marks=pytest.mark.skip(reason="; "
 @pytest.fixture(scope="session", params=[SKIPPED] if MISSING or not HOSTS else HOSTS, ids=str)
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with serve(request.param, tmp_path_factory.mktemp("browser_host")) as running:
-        for name, asset in GIVEN.items():
-            shutil.copyfile(ROOT / "assets" / asset, running.base / "input" / name)
+        for name in GIVEN:
+            shutil.copyfile(ROOT / "assets" / name, running.base / "input" / name)
         yield running
 
 

@@ -43,23 +43,23 @@ def server(host: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
 
 @pytest.fixture(scope="module")
 def inputs(server) -> Path:
-    """The host's input folder with what the workflows name: voice.wav, audio.wav, video.mp4, earlier.mp4."""
+    """The host's input folder with what the workflows name, and earlier.mp4, a clip at 16 fps."""
     folder = server.base / "input"
     if MEDIA:
         for name, source in {
             "voice.wav": "example_ravg.wav",
-            "audio.wav": "example_a2v.wav",
-            "video.mp4": "example_v2a.mp4",
+            "speech.wav": "example_a2v.wav",
+            "clip.mp4": "example_v2a.mp4",
             "earlier.mp4": "example_v2a.mp4",
             "example.png": "example_avg.png",
         }.items():
             shutil.copyfile(Path(MEDIA, source), folder / name)
         return folder
     write_sound(folder / "voice.wav", tone(2.0, 24_000), 24_000, codec="pcm_s16le", sample_format="s16")
-    write_sound(folder / "audio.wav", tone(3.3, 44_100, channels=2), 44_100, codec="pcm_s16le", sample_format="s16")
+    write_sound(folder / "speech.wav", tone(3.3, 44_100, channels=2), 44_100, codec="pcm_s16le", sample_format="s16")
     sound = tone(2.4, 24_000)
     pictures = [grey(i % 60, (96, 128)) for i in range(72)]
-    write_video(folder / "video.mp4", pictures, fps=Fraction(30000, 1001), sound=sound)
+    write_video(folder / "clip.mp4", pictures, fps=Fraction(30000, 1001), sound=sound)
     write_video(folder / "earlier.mp4", pictures[:40], fps=16, sound=tone(2.5, 24_000))
     shutil.copyfile(PORTRAIT, folder / "example.png")
     return folder

@@ -75,7 +75,7 @@ def saved(server, outputs: dict[str, Any], node: str = "save") -> Path:
 
 @pytest.mark.parametrize("name", originals())
 def test_every_workflow_gives_a_whole_clip(server, inputs, name):
-    graph = load(name)
+    graph = load(name, {"earlier.file": "earlier.mp4"} if name == "continue" else {})
     result = read(run(server, graph))
     assert result.codecs == ("h264", "aac")
     seconds = len(result.frames) / result.rate
@@ -85,7 +85,7 @@ def test_every_workflow_gives_a_whole_clip(server, inputs, name):
     assert all(frame.std() > 1 for frame in result.frames) or name in ("dub", "continue")
     brought = json.loads(result.tags["prompt"])  # the file brings its workflow along
     assert [node["inputs"] for node in brought.values()] == [node["inputs"] for node in graph.values()]
-    source = {"dub": "video.mp4", "continue": "earlier.mp4"}.get(name)
+    source = {"dub": "clip.mp4", "continue": "earlier.mp4"}.get(name)
     if name == "dub":
         original = read(inputs / source)
         assert result.rate == original.rate
@@ -99,7 +99,7 @@ def test_every_workflow_gives_a_whole_clip(server, inputs, name):
     else:
         frames = {"long": 161}.get(name, 81)
         if name == "audio_driven":
-            with av.open(str(inputs / "audio.wav")) as container:
+            with av.open(str(inputs / "speech.wav")) as container:
                 needed = float(container.duration / av.time_base) * 16
             frames = int(-(-(needed - 1) // 4) * 4 + 1)
         assert (result.rate, len(result.frames)) == (16, frames)
@@ -108,7 +108,7 @@ def test_every_workflow_gives_a_whole_clip(server, inputs, name):
 def test_driving_audio_reaches_the_file(server, inputs):
     """As it is, in stereo and at its own rate, not through the model."""
     result = read(run(server, load("audio_driven")))
-    with av.open(str(inputs / "audio.wav")) as container:
+    with av.open(str(inputs / "speech.wav")) as container:
         frames = [frame.to_ndarray().reshape(-1, container.streams.audio[0].channels) for frame in container.decode()]
         rate = container.streams.audio[0].rate
     original = np.concatenate(frames).T / 32768
@@ -189,7 +189,7 @@ RATES = ["16", "24000/1001", "25", "30000/1001", "30", "60"]
 def mux(footage: str, **inputs: Any) -> dict[str, Any]:
     return {
         "footage": {"class_type": "LoadVideo", "inputs": {"file": footage}},
-        "audio": {"class_type": "LoadAudio", "inputs": {"audio": "audio.wav"}},
+        "audio": {"class_type": "LoadAudio", "inputs": {"audio": "speech.wav"}},
         "mux": {
             "class_type": "UniAVGenMux",
             "inputs": {"audio": ["audio", 0], "fps": 16.0, "source": ["footage", 0], **inputs},
@@ -216,10 +216,10 @@ def test_a_source_keeps_its_pictures_times_and_rate(server, inputs, rate):
 @pytest.mark.case("Media", "23.976, 29.97 and 60 pictures a second")
 @pytest.mark.parametrize(("fps", "exact"), [(23.976, "24000/1001"), (29.97, "30000/1001"), (12.5, "25/2")])
 def test_rates_of_pictures_are_exact(server, inputs, fps, exact):
-    graph = mux("video.mp4", fps=fps, images=["components", 0])
+    graph = mux("clip.mp4", fps=fps, images=["components", 0])
     del graph["mux"]["inputs"]["source"]
     graph["components"] = {"class_type": "GetVideoComponents", "inputs": {"video": ["footage", 0]}}
-    original, result = read(inputs / "video.mp4"), read(run(server, graph))
+    original, result = read(inputs / "clip.mp4"), read(run(server, graph))
     assert result.rate == Fraction(exact)
     assert result.times == [i / Fraction(exact) for i in range(len(original.frames))]
     assert result.sound.shape[1] == round(len(original.frames) / Fraction(exact) * result.sample_rate)
@@ -241,14 +241,14 @@ def test_the_original_sound_is_mixed_below(server, inputs, level):
 
 def test_a_dubbed_video_goes_on_as_video(server, inputs):
     """Other nodes see the source's pictures with the new sound, and so does another container."""
-    graph = mux("video.mp4")
+    graph = mux("clip.mp4")
     graph["components"] = {"class_type": "GetVideoComponents", "inputs": {"video": ["mux", 0]}}
     graph["again"] = {
         "class_type": "CreateVideo",
         "inputs": {"images": ["components", 0], "audio": ["components", 1], "fps": ["components", 2]},
     }
     graph["save"]["inputs"]["video"] = ["again", 0]
-    original, result = read(inputs / "video.mp4"), read(run(server, graph))
+    original, result = read(inputs / "clip.mp4"), read(run(server, graph))
     assert len(result.frames) == len(original.frames)
     assert result.sample_rate == 44_100
 
@@ -358,7 +358,7 @@ def faulty(inputs) -> Path:
     write_sound(inputs / "sound.mp4", tone(2.0, 24_000), 24_000, codec="aac")
     whole = write_video(inputs / "whole.mkv", [grey(i) for i in range(60)], fps=16).read_bytes()
     (inputs / "cut.mkv").write_bytes(whole[: len(whole) // 2])
-    (inputs / "list.mp4").write_text("ffconcat version 1.0\nfile 'video.mp4'\n")
+    (inputs / "list.mp4").write_text("ffconcat version 1.0\nfile 'clip.mp4'\n")
     return inputs
 
 
