@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from importlib import import_module
 
+# Of packages that pip knows by another name than Python
+PIP = {"sklearn": "scikit-learn", "parselmouth": "praat-parselmouth"}
+
 
 def need(what: str, *packages: str) -> None:
     """Raises ``ImportError`` with a sentence for the first package that is missing. what: for which it is needed"""
@@ -11,4 +14,4 @@ def need(what: str, *packages: str) -> None:
         try:
             import_module(package)
         except ImportError as error:
-            raise ImportError(f"{what} needs {package}: pip install {package} ({error})") from error
+            raise ImportError(f"{what} needs {package}: pip install {PIP.get(package, package)} ({error})") from error

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import argparse
 
+from .packages import need
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    need("the tiny model's tables", "scipy", "vocos", "matplotlib")
     from training import measure
 
     measure.add_arguments(parser)

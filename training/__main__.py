@@ -14,6 +14,7 @@ COMMANDS = {
     "tiny": "makes data, trains every part and writes the files that the tiny model loads",
     "further": "trains the shipped model further and writes its files anew",
     "examples": "makes the example inputs of the repository and the picture of what comes out",
+    "words": "tells how often the recogniser errs on speech, original and through the vocoder",
     "measure": "measures the model on what it never saw, prints tables and writes pictures",
 }
 

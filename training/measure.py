@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from evaluation.packages import need
 from uniavgen_core.bundle import Bundle
 from uniavgen_core.geometry import TRAINED_FRAMES, check_frames
 from uniavgen_core.sampling.schedule import SHIFT, timesteps
@@ -213,4 +214,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    measure(order_of(arguments), arguments.part)
+    order = order_of(arguments)
+    need("measuring", "espeakng_loader", "pocketsphinx", "jiwer", "parselmouth", "sklearn", "matplotlib")
+    measure(order, arguments.part)

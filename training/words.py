@@ -1,10 +1,11 @@
 """Which words are heard: pocketsphinx with its own English model, which knows nothing of espeak or of the tiny model.
 
-``python -m training.words`` tells how often it errs on original speech and on speech that the vocoder made of its mel.
+``python -m training words`` tells how often it errs on original speech and on speech that the vocoder made of its mel.
 """
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from math import gcd
@@ -14,6 +15,7 @@ import torch
 from scipy.signal import resample_poly
 from tqdm import tqdm
 
+from evaluation.packages import need
 from uniavgen_core.audio.mel import log_mel, peak_normalize
 from uniavgen_core.geometry import SAMPLE_RATE
 from uniavgen_core.tiny.load import load_part
@@ -88,16 +90,19 @@ def copy_synthesis() -> Callable[[np.ndarray], np.ndarray]:
     return copy
 
 
-def main() -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--utterances", type=int, default=UTTERANCES, help="of each voice")
+
+
+def main(options: argparse.Namespace) -> None:
+    if options.utterances < 1:
+        raise ValueError(f"there must be at least one utterance, not {options.utterances}")
+    need("telling words", "espeakng_loader", "pocketsphinx", "jiwer")
     copy = copy_synthesis()
     for voice in VOICES:
-        spoken = utterances(voice, UTTERANCES)
+        spoken = utterances(voice, options.utterances)
         texts = [one.text for one in spoken]
         original = [" ".join(heard(one.waveform)) for one in tqdm(spoken, voice.name, leave=False)]
         copied = [" ".join(heard(copy(one.waveform))) for one in tqdm(spoken, voice.name, leave=False)]
         rates = word_error_rate(texts, original), word_error_rate(texts, copied)
         print(f"{voice.name:12} word error rate: original {rates[0]:.3f}, through the vocoder {rates[1]:.3f}")
-
-
-if __name__ == "__main__":
-    main()

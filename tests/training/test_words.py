@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from importlib import import_module
+
 import numpy as np
 import pytest
 import torch
@@ -75,3 +78,24 @@ def test_utterances_are_the_same_each_time():
     assert [u.text for u in one] == [u.text for u in two]
     assert all(np.array_equal(a.waveform, b.waveform) for a, b in zip(one, two, strict=True))
     assert [u.text for u in utterances(VOICES[2], 3, seed=6)] != [u.text for u in one]
+
+
+@pytest.mark.parametrize("words", [["training", "words"], ["training", "measure"], ["evaluation", "tiny"]])
+@pytest.mark.parametrize(
+    ("package", "told"), [("pocketsphinx", "pip install pocketsphinx ("), ("jiwer", "pip install jiwer (")]
+)
+def test_a_missing_package_is_named_first(monkeypatch, capsys, tmp_path, words, package, told):
+    monkeypatch.setitem(sys.modules, package, None)
+    program, *rest = words
+    output = [] if rest == ["words"] else ["--output", str(tmp_path / "measured")]
+    assert import_module(f"{program}.__main__").main([*rest, *output]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and told in said and said.count("\n") == 1
+    assert not (tmp_path / "measured").exists()
+
+
+def test_the_recogniser_is_tried_on_every_voice(capsys):
+    assert import_module("training.__main__").main(["words", "--utterances", "2"]) == 0
+    rates = [float(line.rpartition(" ")[2]) for line in capsys.readouterr().out.splitlines()]
+    assert len(rates) == len(VOICES) and max(rates) < 0.3
+    assert import_module("training.__main__").main(["words", "--utterances", "0"]) == 2
