@@ -59,9 +59,8 @@ SIZES = {
         width=16,
     ),
     "wide": Size(replace(RELEASE, num_layers=1), latents=3, height=16, width=16),  # one layer at release width
-    "release": Size(RELEASE, latents=21, height=46, width=82),  # 81 frames of 736 x 1312, for a large GPU
 }
-RELEASE_SIZE = SIZES["release"]
+RELEASE_SIZE = Size(RELEASE, latents=21, height=46, width=82)  # 81 frames of 736 x 1312
 
 
 @dataclass(frozen=True)
@@ -84,10 +83,10 @@ TASKS = {
 def make_model(config: ModelConfig, device: str = "cpu", dtype: torch.dtype = torch.float32) -> JointModel:
     """Random weights of which every one matters and none makes numbers explode."""
     model = JointModel(config, device=device, dtype=dtype)
-    generator = torch.Generator(device).manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            noise = torch.randn(parameter.shape, generator=generator, device=device)
+            noise = torch.randn(parameter.shape, generator=generator)
             scale = parameter[0].numel() ** -0.5 if parameter.ndim > 1 and "modulation" not in name else 0.1
             parameter.copy_((1.0 if "norm" in name and name.endswith("weight") else 0.0) + scale * noise)
     return model.eval().requires_grad_(False)

@@ -60,21 +60,19 @@ def load(checkout: Path, ours: JointModel) -> nn.Module:
     CUDA's autocast to float32. There is no such autocast on a CPU, so those weights are float32 here: the same numbers.
     """
     config: ModelConfig = ours.config
-    module = import_model(checkout)
-    with next(ours.parameters()).device:
-        model = module.WanModel(
-            in_dim=config.video_channels,
-            out_dim=config.video_channels,
-            dim=config.video.dim,
-            ffn_dim=config.video.ffn_dim,
-            num_heads=config.video.num_heads,
-            audio_dim=config.audio.dim,
-            audio_ffn_dim=config.audio.ffn_dim,
-            audio_num_heads=config.audio.num_heads,
-            num_layers=config.num_layers,
-            text_dim=config.text_dim,
-            text_len=config.text_len,
-        )
+    model = import_model(checkout).WanModel(
+        in_dim=config.video_channels,
+        out_dim=config.video_channels,
+        dim=config.video.dim,
+        ffn_dim=config.video.ffn_dim,
+        num_heads=config.video.num_heads,
+        audio_dim=config.audio.dim,
+        audio_ffn_dim=config.audio.ffn_dim,
+        audio_num_heads=config.audio.num_heads,
+        num_layers=config.num_layers,
+        text_dim=config.text_dim,
+        text_len=config.text_len,
+    )
     meetings = len(config.interaction_layers)
     model.a2v_blocks, model.v2a_blocks = model.a2v_blocks[:meetings], model.v2a_blocks[:meetings]
     model.load_state_dict(ours.state_dict())

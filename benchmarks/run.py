@@ -32,7 +32,7 @@ SAVINGS = {  # what can be chosen instead of the release's guidance and steps
     "half of the steps": (None, 2),
     "a quarter of the steps, scales 1": (Guidance(scale_video=1.0, scale_audio=1.0), 4),
 }
-RUN_SIZES = ("small", "medium")  # with one layer there is none to skip; the release's would take hours
+RUN_SIZES = ("small", "medium")  # with one layer there is none to skip
 GROWTH_SIZE = "medium"
 Row = dict[str, str]
 
@@ -236,7 +236,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Times passes and runs, and writes tables.")
     parser.add_argument("--released", type=Path, metavar="FOLDER", help=f"a checkout of {released.URL}")
     parser.add_argument("--part", nargs="+", choices=choices, default=choices)
-    parser.add_argument("--size", nargs="+", choices=list(SIZES), default=["small", "medium", "wide"])
+    parser.add_argument("--size", nargs="+", choices=list(SIZES), default=list(SIZES))
     parser.add_argument(
         "--task", nargs="+", choices=list(TASKS), default=list(TASKS), help="of forwards, runs and counts"
     )

@@ -1,10 +1,9 @@
-"""Makes the example inputs of the repository, none of them trained on, and the picture of what the tiny model makes of
-them: ``python -m training examples``."""
+"""Makes the example inputs of the repository, none of them trained on, and the clip that the tiny model makes of them,
+with its picture: ``python -m training examples``."""
 
 from __future__ import annotations
 
 import argparse
-import tempfile
 import wave
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,8 +101,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> None:
     for name, text in make_examples(options.output).items():
         print(f"{name}: {text}")
-    with tempfile.TemporaryDirectory() as folder:
-        film = Path(folder) / "joint.mp4"
-        if make_clip_by_command(["joint", "--output", str(film)]):
-            raise ValueError("the joint example could not be made")
-        draw_film(film, options.output / "joint.jpg")
+    film = options.output / "joint.mp4"
+    if make_clip_by_command(["joint", "--output", str(film)]):
+        raise ValueError("the joint example could not be made")
+    draw_film(film, options.output / "joint.jpg")
