@@ -1,4 +1,4 @@
-"""Compares the model and the sampler with numbers of the released code: ``python tests/golden.py DIR``.
+"""Compares the model and the sampler with numbers of the released code: ``python tests/golden.py DIR [DEVICE]``.
 
 DIR holds `config.json` and `model.safetensors` (small weights under released names) and any number of
 `*.safetensors` whose metadata lists cases: `in.*` are inputs, `<case>.video`, `<case>.audio`, `<case>.face_mask.N`
@@ -193,9 +193,9 @@ class Case:
 
 
 @torch.inference_mode()
-def run_folder(folder: Path) -> Iterator[Result]:
+def run_folder(folder: Path, device: str = "cpu") -> Iterator[Result]:
     """Runs every case found in ``folder``."""
-    for case in read_cases(folder):
+    for case in read_cases(folder, device):
         try:
             errors, problem = run_case(case), ""
         except (KeyError, ValueError, RuntimeError) as error:  # one broken case must not hide the others
@@ -203,14 +203,14 @@ def run_folder(folder: Path) -> Iterator[Result]:
         yield Result(case.name, errors, FORWARD_BOUND if case.forward else SAMPLING_BOUND, problem)
 
 
-def read_cases(folder: Path) -> Iterator[Case]:
-    """Every case found in ``folder``."""
-    model = load_golden_model(folder)
+def read_cases(folder: Path, device: str = "cpu") -> Iterator[Case]:
+    """Every case found in ``folder``, its model and numbers on the device."""
+    model = load_golden_model(folder).to(device)
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, "pt") as file:
             cases = json.loads((file.metadata() or {}).get("cases", "{}"))
         if cases:
-            tensors = load_file(path)
+            tensors = load_file(path, device)
             for name, values in cases.items():
                 yield Case(path.stem, name, values, model, tensors)
 
@@ -224,11 +224,12 @@ def run_case(case: Case) -> dict[str, float]:
 
 def main(arguments: list[str]) -> int:
     needed = ("config.json", "model.safetensors")
-    if len(arguments) != 1 or not all((Path(arguments[0]) / name).is_file() for name in needed):
-        print("usage: python tests/golden.py DIR, where DIR holds config.json and model.safetensors", file=sys.stderr)
+    if len(arguments) not in (1, 2) or not all((Path(arguments[0]) / name).is_file() for name in needed):
+        usage = "usage: python tests/golden.py DIR [DEVICE], where DIR holds config.json and model.safetensors"
+        print(usage, file=sys.stderr)
         return 2
     results = []
-    for result in run_folder(Path(arguments[0])):
+    for result in run_folder(Path(arguments[0]), *arguments[1:]):
         print(result, flush=True)
         results.append(result)
     failed = sum(not result.passed for result in results)
