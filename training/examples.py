@@ -25,7 +25,8 @@ from .clips import Clip, make_clip
 
 ASSETS = Path(__file__).parents[1] / "assets"
 FULL_SCALE = 32767
-SHOWN = 8  # frames in the picture
+MADE = "joint.mp4"  # what the tiny model makes of the portrait
+SHOWN = 8  # frames in its picture
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> None:
     for name, text in make_examples(options.output).items():
         print(f"{name}: {text}")
-    film = options.output / "joint.mp4"
+    film = options.output / MADE
     if make_clip_by_command(["joint", "--output", str(film)]):
         raise ValueError("the joint example could not be made")
-    draw_film(film, options.output / "joint.jpg")
+    draw_film(film, film.with_suffix(".jpg"))
