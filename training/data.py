@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.process import BaseProcess
 from operator import itemgetter
 from pathlib import Path
+from threading import Thread
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
@@ -94,7 +97,7 @@ def making(all_wanted: Sequence[Wanted], workers: int = 1) -> Iterator[list[Futu
         missing = wanted.missing()
         turns += [(place / len(missing), (wanted.vae, *shard)) for place, shard in enumerate(missing)]
     turns.sort(key=itemgetter(0))
-    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), _follow) as pool:
         shards = [pool.submit(_make_shard, *shard) for _, shard in turns]
         try:
             yield shards
@@ -103,6 +106,17 @@ def making(all_wanted: Sequence[Wanted], workers: int = 1) -> Iterator[list[Futu
         for shard in shards:
             if not shard.cancelled():
                 shard.result()
+
+
+def _follow() -> None:
+    """Lets this process end with its parent, however that ends, and leaves interruptions to it."""
+
+    def follow(parent: BaseProcess) -> None:
+        parent.join()
+        os._exit(1)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Thread(target=follow, args=(parent_process(),), daemon=True).start()
 
 
 def make(all_wanted: Sequence[Wanted], workers: int = 1) -> None:
@@ -193,6 +207,9 @@ class Dataset:
 
 
 def _read_shard(path: Path) -> tuple[dict[str, Tensor], dict[str, list]]:
-    with safe_open(path, "pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return tensors, {name: json.loads(text) for name, text in file.metadata().items()}
+    try:
+        with safe_open(path, "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return tensors, {name: json.loads(text) for name, text in file.metadata().items()}
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged ({error}): delete it, and it is made anew") from error

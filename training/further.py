@@ -14,6 +14,7 @@ from uniavgen_core.tiny import load_tiny
 from uniavgen_core.tiny.load import VOCABULARY, WEIGHTS
 
 from . import model
+from .arguments import at_least, device, positive, seed
 from .data import Dataset, Wanted, make, making
 from .loop import Loop, rank
 from .measures.subject import shipped
@@ -40,15 +41,17 @@ BEGINNING = 120  # shards with which training can begin
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--folder", type=Path, default=Path("training/run-further"), help="for data, state and curves")
     parser.add_argument("--output", type=Path, default=WEIGHTS, help="where the weight files go")
-    parser.add_argument("--steps", type=int, default=3000)
-    parser.add_argument("--rate", type=float, default=5e-3, help="learning rate at its highest")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--processes", type=int, default=1, help="that learn together, one a core")
+    parser.add_argument("--steps", type=at_least(1), default=3000)
+    parser.add_argument("--rate", type=positive, default=5e-3, help="learning rate at its highest")
+    parser.add_argument("--seed", type=seed, default=1, help="of a folder that is new")
+    parser.add_argument("--device", type=device, default="cpu", help="cpu or cuda")
+    parser.add_argument("--processes", type=at_least(1), default=1, help="that learn together, one a core")
     parser.add_argument(
-        "--makers", type=int, default=0, help="processes that go on making clips meanwhile (default: all before)"
+        "--makers", type=at_least(0), default=0, help="processes that go on making clips meanwhile (0: all before)"
     )
-    parser.add_argument("--tokens", type=int, default=2 * model.TOKENS, help="of a batch in each process, about")
+    parser.add_argument(
+        "--tokens", type=at_least(1), default=2 * model.TOKENS, help="of a batch in each process, about"
+    )
 
 
 def main(options: argparse.Namespace) -> None:

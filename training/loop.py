@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from time import monotonic
 
 import torch
@@ -91,9 +93,13 @@ class Loop:
         path = self.folder / f"{name}.pt"
         if not path.exists():
             return 0
-        state = torch.load(path, map_location=self.device, weights_only=True)
-        for key, part in parts.items():
-            part.load_state_dict(state[key])
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+            for key, part in parts.items():
+                part.load_state_dict(state[key])
+        except (OSError, RuntimeError, KeyError, ValueError, UnpicklingError) as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise ValueError(f"{path} cannot be gone on from ({reason}): delete it to begin anew") from error
         return state["step"]
 
     def _write(
@@ -153,11 +159,18 @@ def schedule(step: int, steps: int) -> float:
     return rise * (LAST_RATE + (1 - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * step / steps)))
 
 
+def _rows(log: str) -> Iterator[dict[str, float]]:
+    """Of a log, without lines that a stop has torn."""
+    for line in log.splitlines():
+        with suppress(json.JSONDecodeError):
+            yield json.loads(line)
+
+
 def draw_curves(log: Path) -> None:
     """The losses in a log, as a picture beside it."""
     from matplotlib.figure import Figure
 
-    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    rows = list(_rows(log.read_text()))
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
     names = sorted({key for row in rows for key in row} - {"step", "seconds a step"})

@@ -11,9 +11,11 @@ in brackets stands the deviation from seed to seed.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+from torch import Tensor
 
 from evaluation.packages import need
 from uniavgen_core.bundle import Bundle
@@ -23,6 +25,7 @@ from uniavgen_core.text.vocabulary import Vocabulary
 from uniavgen_core.tiny import load_tiny
 from uniavgen_core.tiny.load import VOCABULARY
 
+from .arguments import at_least, positive
 from .data import Dataset
 from .loop import Loop
 from .measures.ablations import PAPER, QUESTIONS, VARIANTS, folder_of, stages
@@ -31,7 +34,7 @@ from .measures.numbers import Bench, Ledger
 from .measures.pictures import draw, draw_mel
 from .measures.reader import Reader, load_reader, quality
 from .measures.scores import Rows
-from .measures.subject import averaged, in_training, shipped
+from .measures.subject import averaged, digest, in_training, shipped
 from .measures.subject import variant as of_variant
 from .measures.tables import (
     FACE,
@@ -110,21 +113,18 @@ def measured_guidance(order: Order, bench: Bench) -> Iterator[Table]:
     yield by_name("Guidance", "guidance", rows, GUIDED)
 
 
-def measured_ablations(order: Order, reader: Reader) -> Iterator[Table]:
+def measured_ablations(order: Order, reader: Reader, clips: Dataset, begun: Mapping[str, Tensor]) -> Iterator[Table]:
     """Each variant, trained in a folder of its own on clips of the length measured, sampled without guidance.
 
-    Begins with the audio branch of the training in ``order.folder``, else with both branches of the shipped model;
-    what passes between them begins anew.
+    clips, begun: of `ablation_material`; what passes between the branches begins anew
     """
-    if order.data is None:
-        raise ValueError("ablations are trained on clips: give --data, a folder of them, or a training's --folder")
-    clips, vocabulary = Dataset(order.data), Vocabulary.from_file(VOCABULARY)
-    begun = audio_branch(shipped() if order.folder is None else averaged(order.folder / "sound.pt"))
+    vocabulary = Vocabulary.from_file(VOCABULARY)
     how = replace(order.plan, guidance=settings(())["none"])
+    root = order.output / f"ablations-{order.budget}-{order.plan.frames}-{digest(begun)}"
     tasks = dict.fromkeys(task for task, _ in ABLATED)
     rows = {}
     for name, variant in VARIANTS.items():
-        folder = folder_of(order.output / f"ablations-{order.budget}-{order.plan.frames}", name)
+        folder = folder_of(root, name)
         lessons = stages(order.budget, variant.mask, order.plan.frames)
         train(Loop(folder), begun, clips, clips, vocabulary, lessons, variant.config)
         bundle = of_variant(folder, variant.config, order.folder)
@@ -133,6 +133,16 @@ def measured_ablations(order: Order, reader: Reader) -> Iterator[Table]:
     for question, (chosen, others) in QUESTIONS.items():
         asked = {chosen: rows[PAPER], **{name: rows[name] for name in others}}
         yield by_name(f"{question}, {order.budget} steps each", question.lower(), asked, ABLATED)
+
+
+def ablation_material(order: Order) -> tuple[Dataset, dict[str, Tensor]]:
+    """Clips, and the weights that all variants begin with: the audio branch of the training in ``order.folder``, else
+    both branches of the shipped model. Raises ``ValueError`` if something is missing.
+    """
+    if order.data is None:
+        raise ValueError("ablations are trained on clips: give --data, a folder of them, or a training's --folder")
+    stages(order.budget, (0.0, 0.0), order.plan.frames)  # which checks the budget
+    return Dataset(order.data), audio_branch(shipped() if order.folder is None else averaged(order.folder / "sound.pt"))
 
 
 def drawn(order: Order, bundle: Bundle, reader: Reader) -> None:
@@ -159,25 +169,26 @@ PARTS = ("tasks", "guidance", "pictures", "ablations")
 
 
 def measure(order: Order, parts: Sequence[str]) -> None:
-    reader = load_reader(order.output / "reader.safetensors")
-    known = quality(reader, [unseen_clip(number, order.plan.frames) for number in range(order.clips)])
-    print(f"The mouth as it is read from true sound goes with the true curve by {sum(known) / len(known):.3f}.\n")
+    order.output.mkdir(parents=True, exist_ok=True)
+    unseen_clip(0, order.plan.frames)
+    material = ablation_material(order) if "ablations" in parts else ()
     if {"tasks", "guidance", "pictures"} & set(parts):
         bundle = load_tiny() if order.folder is None else in_training(order.folder)
-        for part, measured in {"tasks": measured_tasks, "guidance": measured_guidance}.items():
-            if part in parts:
-                bench = Bench(bundle, reader, Ledger(order.output / f"{part}.jsonl"))
-                report(measured(order, bench), order, part)
-        if "pictures" in parts:
-            drawn(order, bundle, reader)
+    reader = load_reader(order.output / "reader.safetensors")  # takes minutes where it is new
+    known = quality(reader, [unseen_clip(number, order.plan.frames) for number in range(order.clips)])
+    print(f"The mouth as it is read from true sound goes with the true curve by {sum(known) / len(known):.3f}.\n")
+    for part, measured in {"tasks": measured_tasks, "guidance": measured_guidance}.items():
+        if part in parts:
+            bench = Bench(bundle, reader, Ledger(order.output / f"{part}.jsonl"))
+            report(measured(order, bench), order, part)
+    if "pictures" in parts:
+        drawn(order, bundle, reader)
     if "ablations" in parts:
-        report(measured_ablations(order, reader), order, "ablations")
+        report(measured_ablations(order, reader, *material), order, "ablations")
 
 
 def order_of(arguments: argparse.Namespace) -> Order:
     """Raises ``ValueError`` for what cannot be measured."""
-    if arguments.clips < 1 or arguments.seeds < 1:
-        raise ValueError("there must be at least one clip and one seed to measure")
     guidances = settings(arguments.scales)
     if arguments.guidance != DEFAULT and arguments.guidance not in guidances:
         raise ValueError(
@@ -203,14 +214,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, help="the training's clips, for ablations (default: FOLDER/clips)")
     parser.add_argument("--output", type=Path, help="for numbers and pictures (default: FOLDER/measured)")
     parser.add_argument("--part", choices=PARTS, nargs="+", default=PARTS[:3], help="(default: all but ablations)")
-    parser.add_argument("--clips", type=int, default=32)
-    parser.add_argument("--seeds", type=int, default=1, help="how many clips are made of each")
+    parser.add_argument("--clips", type=at_least(1), default=32)
+    parser.add_argument("--seeds", type=at_least(1), default=1, help="how many clips are made of each")
     parser.add_argument("--frames", type=int, default=TRAINED_FRAMES)
     parser.add_argument("--steps", type=int, default=25)
     parser.add_argument("--shift", type=float, default=SHIFT)
     parser.add_argument("--guidance", default=DEFAULT, help="of tasks and pictures: none, 'plain 2', 'MA-CFG 2' ...")
-    parser.add_argument("--scales", type=float, nargs="+", default=SCALES, help="of guidance, for both modalities")
-    parser.add_argument("--budget", type=int, default=3000, help="steps of training for each ablation")
+    parser.add_argument("--scales", type=positive, nargs="+", default=SCALES, help="of guidance, for both modalities")
+    parser.add_argument("--budget", type=at_least(1), default=3000, help="steps of training for each ablation")
 
 
 def main(arguments: argparse.Namespace) -> None:

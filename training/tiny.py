@@ -21,6 +21,7 @@ from uniavgen_core.text.vocabulary import Vocabulary
 from uniavgen_core.tiny.load import VOCABULARY, WEIGHTS
 
 from . import model, vae, vocoder
+from .arguments import at_least, device, seed
 from .data import FIRST_SOUND, LENGTHS, SOUNDS, Dataset, Wanted, make
 from .loop import Loop, rank
 from .pack import pack_model, write_part
@@ -29,10 +30,13 @@ from .pack import pack_model, write_part
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--folder", type=Path, default=Path("training/run"), help="for data, states and curves (2 GB)")
     parser.add_argument("--output", type=Path, default=WEIGHTS, help="where the weight files go")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="cpu", help="of the joint model's training: cpu or cuda")
+    parser.add_argument("--seed", type=seed, default=0, help="of a folder that is new")
+    parser.add_argument("--device", type=device, default="cpu", help="of the joint model's training: cpu or cuda")
     parser.add_argument(
-        "--processes", type=int, default=1, help="that make clips and train the joint model together, one a core"
+        "--processes",
+        type=at_least(1),
+        default=1,
+        help="that make clips and train the joint model together, one a core",
     )
 
 

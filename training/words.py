@@ -21,6 +21,7 @@ from uniavgen_core.geometry import SAMPLE_RATE
 from uniavgen_core.tiny.load import load_part
 from uniavgen_core.tiny.vocoder import TinyVocoder
 
+from .arguments import at_least
 from .speech import RATES, VOICES, WORDS, Utterance, Voice, say
 
 HEARD_RATE = 16_000  # Hz, of pocketsphinx's model
@@ -91,12 +92,10 @@ def copy_synthesis() -> Callable[[np.ndarray], np.ndarray]:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--utterances", type=int, default=UTTERANCES, help="of each voice")
+    parser.add_argument("--utterances", type=at_least(1), default=UTTERANCES, help="of each voice")
 
 
 def main(options: argparse.Namespace) -> None:
-    if options.utterances < 1:
-        raise ValueError(f"there must be at least one utterance, not {options.utterances}")
     need("telling words", "espeakng_loader", "pocketsphinx", "jiwer")
     copy = copy_synthesis()
     for voice in VOICES:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import Event, Timer
+from time import monotonic, sleep
 
 import pytest
 import torch
@@ -114,6 +119,56 @@ def test_sounds_are_clips_without_pictures_and_others(folder):
     assert set(sounds.text) == set(clips)
     for text, audio in zip(sounds.text, sounds.audio, strict=True):
         torch.testing.assert_close(audio, driving_tokens(data.sound(clips[text].waveform))[0], atol=5e-3, rtol=0)
+
+
+def test_a_damaged_shard_is_named(folder):
+    path = folder / "17-0001.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ValueError, match=r"17-0001\.safetensors is damaged .*: delete it, and it is made anew"):
+        data.Dataset(folder)
+
+
+ORPHANS = """
+import sys
+from pathlib import Path
+from training.data import Wanted, making
+
+if __name__ == "__main__":
+    with making([Wanted(Path(sys.argv[1]), None, {17: 10**6})], 2) as shards:
+        shards[0].result()
+        import multiprocessing
+        print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+        sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_makers_end_with_the_process_that_began_them(tmp_path):
+    script = tmp_path / "begin.py"
+    script.write_text(ORPHANS)
+    process = subprocess.Popen(
+        [sys.executable, str(script), str(tmp_path / "clips")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    makers = [int(pid) for pid in process.stdout.readline().split()]
+    process.kill()
+    process.communicate()
+    assert makers
+    end = monotonic() + 60
+    while any(map(alive, makers)):
+        assert monotonic() < end
+        sleep(0.1)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process is there and no mere entry that nobody has asked after."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"
 
 
 def test_an_empty_folder_says_what_to_do(tmp_path):

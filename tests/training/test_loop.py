@@ -41,6 +41,23 @@ def test_what_was_interrupted_ends_as_what_was_not(tmp_path):
     assert sorted(path.name for path in (tmp_path / "parts").iterdir()) == ["line.jsonl", "line.png", "line.pt"]
 
 
+def test_a_damaged_state_is_named(tmp_path):
+    train(tmp_path, 999)
+    state = tmp_path / "line.pt"
+    state.write_bytes(state.read_bytes()[:500])
+    with pytest.raises(ValueError, match=r"line\.pt cannot be gone on from .*: delete it to begin anew"):
+        train(tmp_path, 999)
+
+
+def test_a_torn_line_of_the_log_is_passed_over(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, 25)
+    with (tmp_path / "line.jsonl").open("a") as log:
+        log.write('{"step": 2\n')
+    train(tmp_path, 999)
+    assert (tmp_path / "line.jsonl").read_text().count("\n") == 5
+
+
 # A plane through points, of which each process sees its own; one that is alone sees all. Only the last uses the bias.
 TOGETHER = """
 import sys

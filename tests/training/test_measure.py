@@ -19,7 +19,7 @@ from training.measures import ablations, numbers, reader, scores, tables
 from training.measures.guidance import settings
 from training.measures.numbers import Bench, Ledger
 from training.measures.pictures import draw, draw_mel, strip
-from training.measures.subject import fingerprint, in_training, shipped, variant
+from training.measures.subject import digest, fingerprint, in_training, shipped, variant
 from training.measures.tasks import Made, Plan, Task, make, material, unseen_clip
 from training.model import STAGES, Learner, audio_branch
 from uniavgen_core.bundle import Bundle
@@ -324,7 +324,7 @@ def test_a_training_is_measured_as_it_stands(tmp_path: Path, bundle: Bundle, lis
     assert torch.equal(shown.vae.head.weight, load_part("vae", TinyVAE).head.weight)
     assert all(torch.equal(a, b) for a, b in zip(shown.model.parameters(), learner.model.parameters(), strict=True))
     (tmp_path / "model.pt").unlink()
-    with pytest.raises(ValueError, match=r"no .*model\.pt.*training model"):
+    with pytest.raises(ValueError, match=r"no .*model\.pt.*training tiny"):
         in_training(tmp_path)
 
 
@@ -334,12 +334,34 @@ def test_a_training_is_measured_as_it_stands(tmp_path: Path, bundle: Bundle, lis
         (["--guidance", "magic"], "magic"),
         (["--steps", "0"], "at least 1 step"),
         (["--frames", "16"], "4n"),
-        (["--clips", "0"], "at least one clip"),
+        (["--frames", "5"], "no room for a word"),
+        (["--folder", "/nonexistent"], "training tiny"),
+        (["--part", "ablations"], "--data"),
+        (["--part", "ablations", "--budget", "1", "--data", "/nonexistent"], "2 stages"),
+        (["--part", "ablations", "--data", "/nonexistent"], "no clips in /nonexistent"),
     ],
 )
-def test_the_command_refuses_with_a_sentence(words: list[str], sentence: str, capsys: pytest.CaptureFixture) -> None:
-    assert command.main(["measure", *words]) == 2
+def test_the_command_refuses_with_a_sentence_before_anything_is_learnt(
+    words: list[str],
+    sentence: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    monkeypatch.setattr(measure, "load_reader", None)
+    assert command.main(["measure", "--output", str(tmp_path), *words]) == 2
     assert sentence in capsys.readouterr().err
+
+
+def test_a_damaged_reader_is_learnt_anew(
+    tmp_path: Path, listener: reader.Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "reader.safetensors"
+    monkeypatch.setattr(reader, "learn", lambda clips: listener)
+    reader.load_reader(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    assert reader.load_reader(path) is listener and path.read_bytes() == whole
 
 
 def test_variants_begin_with_branches_that_do_not_meet() -> None:
@@ -348,7 +370,7 @@ def test_variants_begin_with_branches_that_do_not_meet() -> None:
     assert {name for name in learner.state_dict() if "a2v_" not in name and "v2a_" not in name} == set(begun)
 
 
-def test_ablations_need_clips(tmp_path: Path) -> None:
-    order = measure.Order(None, None, tmp_path, 1, (0,), Plan(), (), 3)
-    with pytest.raises(ValueError, match="--data"):
-        next(measure.measured_ablations(order, None))
+def test_what_variants_begin_with_is_told_apart() -> None:
+    begun = audio_branch(shipped())
+    other = {name: weight + 1 if name.endswith("head.bias") else weight for name, weight in begun.items()}
+    assert digest(begun) == digest(dict(reversed(begun.items()))) != digest(other)

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from torch import Tensor
 
@@ -99,13 +99,21 @@ def recipe() -> str:
     return json.dumps([CLIPS, FIRST, FRAMES, OFFSETS.tolist(), HIDDEN, NOISE, LOUDNESS, WORDS, [*map(asdict, VOICES)]])
 
 
-def load_reader(path: Path, count: int = CLIPS) -> Reader:
-    """The reader kept at ``path``; if it is not there yet, it is learnt from so many clips (two minutes)."""
-    if path.exists():
+def _kept(path: Path) -> Reader | None:
+    layers = range(len(HIDDEN) + 1)
+    try:
         with safe_open(path, "np") as file:
             if (file.metadata() or {}).get("recipe") == recipe():
-                layers = range(len(HIDDEN) + 1)
                 return Reader(*(tuple(file.get_tensor(f"{kind}.{n}") for n in layers) for kind in ("matrix", "bias")))
+    except (FileNotFoundError, SafetensorError):
+        pass
+    return None
+
+
+def load_reader(path: Path, count: int = CLIPS) -> Reader:
+    """The reader kept at ``path``; if there is none of use, it is learnt from so many clips (two minutes)."""
+    if kept := _kept(path):
+        return kept
     reader = learn(make_clip(FIRST + n, FRAMES) for n in range(count))
     tensors = {f"matrix.{n}": matrix for n, matrix in enumerate(reader.matrices)}
     tensors |= {f"bias.{n}": bias for n, bias in enumerate(reader.biases)}

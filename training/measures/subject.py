@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from torch import Tensor, nn
@@ -74,15 +76,27 @@ def _vae(folder: Path) -> TinyVAE:
 def _state(folder: Path, name: str) -> Path:
     path = folder / f"{name}.pt"
     if not path.exists():
-        raise ValueError(f"there is no {path}: train it first with `python -m training {name}`")
+        raise ValueError(f"there is no {path}: train it first with `python -m training tiny`")
     return path
 
 
 def averaged(path: Path, part: str = "") -> dict[str, Tensor]:
     """The averaged weights in a training's state, those of one part of what is trained together."""
     prefix = f"module.{part}"
-    state = torch.load(path, map_location="cpu", weights_only=True)["averaged"]
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)["averaged"]
+    except (OSError, RuntimeError, KeyError, UnpicklingError) as error:
+        raise ValueError(f"{path} is damaged: delete it and train anew") from error
     return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+
+
+def digest(weights: Mapping[str, Tensor]) -> str:
+    """Eight characters that tell weights apart."""
+    found = hashlib.sha256()
+    for name, weight in sorted(weights.items()):
+        found.update(name.encode())
+        found.update(weight.detach().float().numpy().tobytes())
+    return found.hexdigest()[:8]
 
 
 def fingerprint(bundle: Bundle, reader: Reader) -> str:
