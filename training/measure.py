@@ -26,7 +26,8 @@ from uniavgen_core.tiny import load_tiny
 from uniavgen_core.tiny.load import VOCABULARY
 
 from .arguments import at_least, positive
-from .data import Dataset
+from .data import Dataset, Wanted
+from .data import make as make_clips
 from .loop import Loop
 from .measures.ablations import PAPER, QUESTIONS, VARIANTS, folder_of, stages
 from .measures.guidance import SCALES, settings
@@ -54,6 +55,7 @@ from .measures.tasks import Plan, Task, make, unseen_clip
 from .model import audio_branch, train
 
 PICTURED = 2  # clips
+ABLATION_CLIPS = 1000  # that variants are trained on where none are given; four minutes
 MADE = (Task.JOINT, Task.VOICE, Task.DRIVEN, Task.DUBBING)
 GUIDED = (
     (Task.JOINT, IN_SYNC),
@@ -137,12 +139,15 @@ def measured_ablations(order: Order, reader: Reader, clips: Dataset, begun: Mapp
 
 def ablation_material(order: Order) -> tuple[Dataset, dict[str, Tensor]]:
     """Clips, and the weights that all variants begin with: the audio branch of the training in ``order.folder``, else
-    both branches of the shipped model. Raises ``ValueError`` if something is missing.
+    both branches of the shipped model. Without clips some are made in ``order.output``.
+
+    Raises ``ValueError`` if something is missing.
     """
-    if order.data is None:
-        raise ValueError("ablations are trained on clips: give --data, a folder of them, or a training's --folder")
     stages(order.budget, (0.0, 0.0), order.plan.frames)  # which checks the budget
-    return Dataset(order.data), audio_branch(shipped() if order.folder is None else averaged(order.folder / "sound.pt"))
+    data = order.data or order.output / "clips"
+    if order.data is None:
+        make_clips([Wanted(data, load_tiny().vae, {order.plan.frames: ABLATION_CLIPS})])
+    return Dataset(data), audio_branch(shipped() if order.folder is None else averaged(order.folder / "sound.pt"))
 
 
 def drawn(order: Order, bundle: Bundle, reader: Reader) -> None:
@@ -211,7 +216,7 @@ def order_of(arguments: argparse.Namespace) -> Order:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--folder", type=Path, help="of a training (default: the model that is shipped)")
-    parser.add_argument("--data", type=Path, help="the training's clips, for ablations (default: FOLDER/clips)")
+    parser.add_argument("--data", type=Path, help="clips for ablations (default: FOLDER/clips, else some are made)")
     parser.add_argument("--output", type=Path, help="for numbers and pictures (default: FOLDER/measured)")
     parser.add_argument("--part", choices=PARTS, nargs="+", default=PARTS[:3], help="(default: all but ablations)")
     parser.add_argument("--clips", type=at_least(1), default=32)

@@ -336,7 +336,6 @@ def test_a_training_is_measured_as_it_stands(tmp_path: Path, bundle: Bundle, lis
         (["--frames", "16"], "4n"),
         (["--frames", "5"], "no room for a word"),
         (["--folder", "/nonexistent"], "training tiny"),
-        (["--part", "ablations"], "--data"),
         (["--part", "ablations", "--budget", "1", "--data", "/nonexistent"], "2 stages"),
         (["--part", "ablations", "--data", "/nonexistent"], "no clips in /nonexistent"),
     ],
@@ -368,6 +367,16 @@ def test_variants_begin_with_branches_that_do_not_meet() -> None:
     learner, begun = Learner(), audio_branch(shipped())
     assert not any("a2v_" in name or "v2a_" in name for name in begun)
     assert {name for name in learner.state_dict() if "a2v_" not in name and "v2a_" not in name} == set(begun)
+
+
+def test_without_clips_some_are_made_for_the_ablations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(measure, "make_clips", lambda wanted: asked.extend(wanted))
+    monkeypatch.setattr(measure, "Dataset", lambda folder: folder)
+    order = measure.Order(None, None, tmp_path, 1, (0,), Plan(frames=33), (), 3)
+    folder, begun = measure.ablation_material(order)
+    assert folder == tmp_path / "clips" == asked[0].folder and asked[0].lengths == {33: measure.ABLATION_CLIPS}
+    assert set(begun) == set(audio_branch(shipped()))
 
 
 def test_what_variants_begin_with_is_told_apart() -> None:
