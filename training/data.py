@@ -1,6 +1,6 @@
 """Clips as the model sees them, made once and kept in files.
 
-make_clip -> VAE latents, audio tokens, texts -> FOLDER/81-000.safetensors ... -> Dataset -> Batch
+make_clip -> VAE latents, audio tokens, texts -> FOLDER/81-0000.safetensors ... -> Dataset -> Batch
 """
 
 from __future__ import annotations

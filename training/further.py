@@ -41,17 +41,15 @@ BEGINNING = 120  # shards with which training can begin
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--folder", type=Path, default=Path("training/run-further"), help="for data, state and curves")
     parser.add_argument("--output", type=Path, default=WEIGHTS, help="where the weight files go")
-    parser.add_argument("--steps", type=at_least(1), default=3000)
-    parser.add_argument("--rate", type=positive, default=5e-3, help="learning rate at its highest")
+    parser.add_argument("--steps", type=at_least(1), default=2420)
+    parser.add_argument("--rate", type=positive, default=model.RATE, help="learning rate at its highest")
     parser.add_argument("--seed", type=seed, default=1, help="of a folder that is new")
     parser.add_argument("--device", type=device, default="cpu", help="cpu or cuda")
     parser.add_argument("--processes", type=at_least(1), default=1, help="that learn together, one a core")
     parser.add_argument(
         "--makers", type=at_least(0), default=0, help="processes that go on making clips meanwhile (0: all before)"
     )
-    parser.add_argument(
-        "--tokens", type=at_least(1), default=2 * model.TOKENS, help="of a batch in each process, about"
-    )
+    parser.add_argument("--tokens", type=at_least(1), default=100_000, help="of a batch in each process, about")
 
 
 def main(options: argparse.Namespace) -> None:
