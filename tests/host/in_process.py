@@ -76,9 +76,16 @@ class Bench:
     def core(self, name: str) -> Any:
         return importlib.import_module(f"{self.pack}.uniavgen_core.{name}")
 
-    def joint(self, model: Any = None, guidance: dict[str, Any] = RELEASE, sampler: str = "euler", latent: Any = None):
+    def joint(self, model: Any = None, **changed: Any):
         """Video, mel and face mask of the Joint Sampler."""
-        result, mask = self.node(
+        result, mask = self.sampled(model, **changed)
+        return (*result["samples"].unbind(), mask)
+
+    def sampled(
+        self, model: Any = None, guidance: dict[str, Any] = RELEASE, sampler: str = "euler", latent: Any = None
+    ) -> tuple[Any, ...]:
+        """What the Joint Sampler gives."""
+        return self.node(
             "JointSampler",
             model=model or self.model,
             positive=self.positive,
@@ -90,7 +97,6 @@ class Bench:
             sampler=sampler,
             **guidance,
         )
-        return (*result["samples"].unbind(), mask)
 
     def by_core(self, guidance: Any):
         """Video (as a VAE would give it), mel and face masks of the core's sampler."""
@@ -145,14 +151,15 @@ def compare_tasks_with_core(bench: Bench) -> dict[str, Any]:
     sound = {"waveform": torch.sin(torch.arange(2 * 17_000).reshape(1, 2, -1) * 0.05), "sample_rate": 22_050}
     pictures = torch.linspace(0, 1, 24).view(-1, 1, 1, 1).expand(-1, 48, 32, 3)
     video = InputImpl.VideoFromComponents(Types.VideoComponents(images=pictures, audio=sound, frame_rate=25))
+    earlier = bench.sampled()[0]
     tasks = {
         "voice": (voiced, {"reference_voice": sound}),
         "audio": (plain, {"driving_audio": sound}),
         "dub": (plain, {"video": video, "as_long_as_given": True}),
         "dub voice": (voiced, {"video": video, "as_long_as_given": True, "reference_voice": sound}),
         "video": (plain, {"earlier_video": video, "continued_latents": 2}),
-        "latent": (plain, {"earlier_latent": bench.latent, "continued_latents": 2}),
-        "latent voice": (voiced, {"earlier_latent": bench.latent, "continued_latents": 1, "reference_voice": sound}),
+        "latent": (plain, {"earlier_latent": earlier, "continued_latents": 2}),
+        "latent voice": (voiced, {"earlier_latent": earlier, "continued_latents": 1, "reference_voice": sound}),
     }
     measured = {}
     for name, (encoded, given) in tasks.items():
