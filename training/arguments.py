@@ -6,6 +6,8 @@ import argparse
 import math
 from collections.abc import Callable
 
+from uniavgen_core.options import check_device
+
 SEEDS = 2**32
 
 
@@ -40,12 +42,7 @@ def seed(text: str) -> int:
 
 def device(text: str) -> str:
     """For ``type`` of an argument: a device that can be used here."""
-    import torch
-
     try:
-        torch.zeros(1, device=text).item()
-    except (RuntimeError, AssertionError) as error:  # a PyTorch built without the device asserts
-        raise argparse.ArgumentTypeError(
-            f"{text} cannot be used here ({str(error).splitlines()[0]}): try cpu"
-        ) from None
-    return text
+        return check_device(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error

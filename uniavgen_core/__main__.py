@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from .options import EXAMPLES, FILES, TASKS, WRONG, Help, Parser, add_task, flags
+from .options import EXAMPLES, FILES, TASKS, WRONG, Help, Parser, add_task, check_device, flags
 
 if TYPE_CHECKING:  # PyTorch is imported late: it takes seconds, in which Ctrl-C must already work
     import torch
@@ -217,11 +217,7 @@ def place_of(options: argparse.Namespace) -> tuple[torch.device, torch.dtype]:
     import torch
 
     name = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        torch.zeros(1, device=name).item()
-    except (RuntimeError, AssertionError) as error:  # a PyTorch built without the device asserts
-        raise ValueError(f"the device {name!r} cannot be used here ({str(error).splitlines()[0]}): try cpu") from error
-    return torch.device(name), getattr(torch, options.dtype)
+    return torch.device(check_device(name)), getattr(torch, options.dtype)
 
 
 def guidance_of(options: argparse.Namespace, guidance: Guidance) -> Guidance:

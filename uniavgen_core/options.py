@@ -150,3 +150,14 @@ def skipped_layers(text: str) -> tuple[int, ...]:
 def flags(names: Iterable[str]) -> str:
     """Names of options as they are written."""
     return ", ".join(f"--{name}" for name in names)
+
+
+def check_device(name: str) -> str:
+    """The name of a device that can be used here. Raises ``ValueError`` for any other."""
+    import torch
+
+    try:
+        torch.zeros(1, device=name).item()
+    except (RuntimeError, AssertionError) as error:  # a PyTorch built without the device asserts
+        raise ValueError(f"the device {name!r} cannot be used here ({str(error).splitlines()[0]}): try cpu") from error
+    return name

@@ -13,7 +13,7 @@ from training import __main__ as command
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--device", "foo"], "foo cannot be used here"),
+        (["--device", "foo"], "the device 'foo' cannot be used here"),
         (["--seed", "-1"], "it must be 0 to 4294967295, not -1"),
         (["--seed", str(2**64)], "it must be 0 to 4294967295"),
         (["--processes", "0"], "it must be 1 or more, not 0"),
